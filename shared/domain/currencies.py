@@ -28,7 +28,7 @@ _PRESENTMENT_CODES = """
 _ZERO_DECIMAL = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf"
 
 # Stripe counts thousandths of these and its partners take hundredths, so that the last digit must be 0, for
-# payment intents and refunds alike (section "Three-decimal currencies" of the page until 2024; the codes are
+# payment intents and refunds alike (section "Three-decimal currencies" of the page as of 2023; the codes are
 # still accepted, and nothing says that the rule is gone).
 _THREE_DECIMAL = "bhd jod kwd omr tnd"
 
