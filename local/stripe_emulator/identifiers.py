@@ -1,0 +1,27 @@
+"""Object ids and secrets that look like Stripe's."""
+
+import secrets
+import string
+
+_ALPHABET = string.ascii_letters + string.digits
+
+SESSION_PREFIX = "cs_test_a1"
+
+
+def _letters(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def new_id(prefix: str, length: int = 24) -> str:
+    """A new object id, `prefix_` and random letters; never seeded, so that ids stay unique across restarts."""
+    return f"{prefix}_{_letters(length)}"
+
+
+def new_session_id() -> str:
+    """A new id of a checkout session in test mode."""
+    return SESSION_PREFIX + _letters(56)
+
+
+def client_secret(intent_id: str) -> str:
+    """The secret with which a browser confirms the intent."""
+    return f"{intent_id}_secret_{_letters(25)}"

@@ -1,0 +1,237 @@
+"""Payment intents, charges, refunds and payment methods as Stripe's API shows them when new.
+
+Each function names every field that Stripe sends; what it only sends when there is something to say is left out.
+"""
+
+from typing import Any
+
+from local.stripe_emulator.cards import TestCard
+
+type Json = dict[str, Any]
+
+
+def address(given: Json | None = None) -> Json:
+    """A postal address; what was not given is null."""
+    fields = ("city", "country", "line1", "line2", "postal_code", "state")
+    return {name: (given or {}).get(name) for name in fields}
+
+
+def billing_details(*, email: str | None = None, name: str | None = None) -> Json:
+    """Who pays."""
+    return {"address": address(), "email": email, "name": name, "phone": None, "tax_id": None}
+
+
+def payment_method(method_id: str, card: TestCard, *, created: int, billing: Json) -> Json:
+    """A card as a payment method, https://docs.stripe.com/api/payment_methods/object."""
+    return {
+        "id": method_id,
+        "object": "payment_method",
+        "allow_redisplay": "unspecified",
+        "billing_details": billing,
+        "card": {
+            "brand": card.brand,
+            "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+            "country": "US",
+            "display_brand": card.brand,
+            "exp_month": 12,
+            "exp_year": 2034,
+            "fingerprint": f"fingerprint{card.last4}",
+            "funding": card.funding,
+            "generated_from": None,
+            "last4": card.last4,
+            "networks": {"available": [card.brand], "preferred": None},
+            "regulated_status": "unregulated",
+            "three_d_secure_usage": {"supported": True},
+            "wallet": None,
+        },
+        "created": created,
+        "customer": None,
+        "customer_account": None,
+        "livemode": False,
+        "metadata": {},
+        "radar_options": {},
+        "type": "card",
+    }
+
+
+def payment_intent(intent_id: str, *, amount: int, currency: str, created: int, client_secret: str) -> Json:
+    """A new intent, https://docs.stripe.com/api/payment_intents/object. Amounts are in minor units."""
+    return {
+        "id": intent_id,
+        "object": "payment_intent",
+        "allowed_payment_method_types": None,
+        "amount": amount,
+        "amount_capturable": 0,
+        "amount_details": {"tip": {}},
+        "amount_received": 0,
+        "application": None,
+        "application_fee_amount": None,
+        "automatic_payment_methods": None,
+        "canceled_at": None,
+        "cancellation_reason": None,
+        "capture_method": "automatic_async",
+        "client_secret": client_secret,
+        "confirmation_method": "automatic",
+        "created": created,
+        "currency": currency,
+        "customer": None,
+        "customer_account": None,
+        "description": None,
+        "excluded_payment_method_types": None,
+        "last_payment_error": None,
+        "latest_charge": None,
+        "livemode": False,
+        "managed_payments": None,
+        "metadata": {},
+        "next_action": None,
+        "on_behalf_of": None,
+        "payment_method": None,
+        "payment_method_configuration_details": None,
+        "payment_method_options": {
+            "card": {
+                "installments": None,
+                "mandate_options": None,
+                "network": None,
+                "request_three_d_secure": "automatic",
+            }
+        },
+        "payment_method_types": ["card"],
+        "payment_record": None,
+        "processing": None,
+        "receipt_email": None,
+        "review": None,
+        "setup_future_usage": None,
+        "shipping": None,
+        "source": None,
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": None,
+        "status": "requires_payment_method",
+        "transfer_data": None,
+        "transfer_group": None,
+    }
+
+
+# https://docs.stripe.com/js/payment_intents/retrieve_payment_intent: a publishable key sees no more than this.
+PUBLIC_INTENT_FIELDS = (
+    "id object amount amount_details automatic_payment_methods canceled_at cancellation_reason capture_method"
+    " client_secret confirmation_method created currency description last_payment_error livemode next_action"
+    " payment_method payment_method_configuration_details payment_method_types processing receipt_email"
+    " setup_future_usage shipping source status"
+).split()
+
+
+def charge(charge_id: str, *, intent: Json, method: Json, created: int, outcome: Json, authenticated: bool) -> Json:
+    """A charge of the whole intent, captured; https://docs.stripe.com/api/charges/object."""
+    card = method["card"]
+    return {
+        "id": charge_id,
+        "object": "charge",
+        "amount": intent["amount"],
+        "amount_captured": intent["amount"],
+        "amount_refunded": 0,
+        "application": None,
+        "application_fee": None,
+        "application_fee_amount": None,
+        "balance_transaction": None,
+        "billing_details": method["billing_details"],
+        "calculated_statement_descriptor": intent["statement_descriptor"] or "STRIPE EMULATOR",
+        "captured": True,
+        "created": created,
+        "currency": intent["currency"],
+        "customer": None,
+        "description": intent["description"],
+        "disputed": False,
+        "failure_balance_transaction": None,
+        "failure_code": None,
+        "failure_message": None,
+        "fraud_details": {},
+        "livemode": False,
+        "metadata": intent["metadata"],
+        "on_behalf_of": None,
+        "outcome": outcome,
+        "paid": True,
+        "payment_intent": intent["id"],
+        "payment_method": method["id"],
+        "payment_method_details": {
+            "card": {
+                "amount_authorized": intent["amount"],
+                "authorization_code": None,
+                "brand": card["brand"],
+                "checks": card["checks"],
+                "country": card["country"],
+                "exp_month": card["exp_month"],
+                "exp_year": card["exp_year"],
+                "extended_authorization": {"status": "disabled"},
+                "fingerprint": card["fingerprint"],
+                "funding": card["funding"],
+                "incremental_authorization": {"status": "unavailable"},
+                "installments": None,
+                "last4": card["last4"],
+                "mandate": None,
+                "multicapture": {"status": "unavailable"},
+                "network": card["brand"],
+                "network_token": {"used": False},
+                "network_transaction_id": None,
+                "overcapture": {"maximum_amount_capturable": intent["amount"], "status": "unavailable"},
+                "regulated_status": card["regulated_status"],
+                "three_d_secure": _three_d_secure() if authenticated else None,
+                "transaction_link_id": None,
+                "wallet": None,
+            },
+            "type": "card",
+        },
+        "radar_options": {},
+        "receipt_email": intent["receipt_email"],
+        "receipt_number": None,
+        "receipt_url": None,
+        "refunded": False,
+        "refunds": None,
+        "review": None,
+        "shipping": intent["shipping"],
+        "source": None,
+        "source_transfer": None,
+        "statement_descriptor": intent["statement_descriptor"],
+        "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
+        "status": "succeeded",
+        "transfer_data": None,
+        "transfer_group": intent["transfer_group"],
+    }
+
+
+def _three_d_secure() -> Json:
+    return {
+        "authentication_flow": "challenge",
+        "electronic_commerce_indicator": "05",
+        "exemption_indicator": None,
+        "result": "authenticated",
+        "result_reason": None,
+        "transaction_id": None,
+        "version": "2.2.0",
+    }
+
+
+def refund(refund_id: str, *, paid: Json, amount: int, created: int, reason: str | None, metadata: Json) -> Json:
+    """A refund of `amount` of the charge `paid`, succeeded; https://docs.stripe.com/api/refunds/object."""
+    return {
+        "id": refund_id,
+        "object": "refund",
+        "amount": amount,
+        "balance_transaction": None,
+        "charge": paid["id"],
+        "created": created,
+        "currency": paid["currency"],
+        "customer": None,
+        "customer_account": None,
+        "destination_details": {
+            "card": {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"},
+            "type": "card",
+        },
+        "metadata": metadata,
+        "payment_intent": paid["payment_intent"],
+        "payment_method": paid["payment_method"],
+        "reason": reason,
+        "receipt_number": None,
+        "source_transfer_reversal": None,
+        "status": "succeeded",
+        "transfer_reversal": None,
+    }
