@@ -1,0 +1,17 @@
+"""`create-payment-intent`: the one live payment of a hold, as an intent or a hosted checkout session."""
+
+from aws_lambda_powertools.event_handler import Response
+from runtime.http import HttpFunction, json_response
+
+from functions.create_payment_intent.service import PaymentRequest, pay
+
+app = HttpFunction()
+lambda_handler = app.lambda_handler
+
+
+@app.post("/")
+def post_payment() -> Response[str]:
+    request, key = app.body_as(PaymentRequest), app.idempotency_key()
+    answered = pay(request, app.header("x-reservation-token"), key, app.actor("customer", "pays"))
+    headers = {"Idempotent-Replayed": "true"} if answered.replayed else {}
+    return json_response(answered.status, answered.body, headers)

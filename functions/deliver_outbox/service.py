@@ -1,0 +1,191 @@
+"""What leaves the house: refunds to Stripe, notifications to the site. Written with their cause, delivered at least once."""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import requests
+from database import outbox
+from database.connection import Context, Database
+from database.jobs import finish_job
+from runtime.jobs import Budget
+from runtime.kill_points import kill_point
+from runtime.observability import count, logger
+from runtime.settings import StripeSettings, load
+from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
+from stripe_gateway.gateway import StripeGateway, StripeRefund
+
+BATCH = 8
+# Longer than a batch can last: every row of it is under way at once, and the slowest asks Stripe three times 8 s.
+LEASE = timedelta(seconds=60)
+MAX_ATTEMPTS = 12
+NOTIFICATION_TIMEOUT_SECONDS = 5
+# Stripe forgets a key after 24 hours: from here on what was made under it is looked for first.
+KEY_MEMORY_SECONDS = 23 * 3600
+FINAL_REFUND_STATUS = {"succeeded": "succeeded", "failed": "failed", "canceled": "canceled"}
+
+
+class Settings(StripeSettings):
+    """What `deliver-outbox` is told."""
+
+    notification_webhook_url: str | None = None
+    notification_secret: str | None = None
+
+
+class DeliveryFailed(Exception):
+    """The effect did not happen, or nobody knows; it is tried again."""
+
+
+class DeliveryRefused(Exception):
+    """The effect will never happen."""
+
+
+@cache
+def _database() -> Database:
+    return Database(load(Settings).database_url)
+
+
+@cache
+def _gateway() -> StripeGateway:
+    settings = load(Settings)
+    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+
+
+def deliver(request_id: str, budget: Budget) -> dict[str, Any]:
+    """Delivers what is due: `{"delivered", "retried", "dead", "more"}`. Two runs at once share the work."""
+    started_at = datetime.now(UTC)
+    result = {"delivered": 0, "retried": 0, "dead": 0, "more": False}
+    while not budget.is_spent:
+        rows = _database().run(lambda conn: outbox.claim_outbox(conn, limit=BATCH, lease=LEASE))
+        if not rows:
+            break
+        with ThreadPoolExecutor(max_workers=BATCH) as pool:
+            for ended in pool.map(lambda row: _deliver_row(row, request_id), rows):
+                result[ended] += 1
+    result["more"] = budget.is_spent
+    _database().run(
+        lambda conn: finish_job(
+            conn, "deliver-outbox", request_id=request_id, started_at=started_at, result=result
+        )
+    )
+    return result
+
+
+def _deliver_row(row: Mapping[str, Any], request_id: str) -> str:
+    context = {"actor": "system", "actor_id": "deliver-outbox", "request_id": row["request_id"] or request_id}
+    try:
+        if row["kind"] == "refund":
+            _send_refund(row, context)
+        else:
+            _send_notification(row)
+            kill_point("outbox.after-notification")
+            _database().run(
+                lambda conn: outbox.settle_outbox(conn, row["id"], row["attempt"], status="delivered")
+            )
+        return "delivered"
+    except DeliveryRefused as failure:
+        return _bury(row, str(failure), context)
+    except Exception as failure:
+        logger.warning("an outbox row was not delivered", extra={"outbox_id": row["id"]}, exc_info=True)
+        error = f"{type(failure).__name__}: {failure}"[:500]
+        if row["attempt"] >= MAX_ATTEMPTS:
+            return _bury(row, error, context)
+        _database().run(lambda conn: outbox.retry_outbox(conn, row["id"], row["attempt"], error=error))
+        return "retried"
+
+
+def _bury(row: Mapping[str, Any], error: str, context: Context) -> str:
+    """Gives a row up, where a person sees it."""
+    count("OutboxDead")
+    logger.error("an outbox row is dead", extra={"outbox_id": row["id"], "kind": row["kind"], "error": error})
+    if row["kind"] == "refund":
+        _settle_refund(row, None, "failed", context, error=error)
+    else:
+        _database().run(
+            lambda conn: outbox.settle_outbox(conn, row["id"], row["attempt"], status="dead", error=error)
+        )
+    return "dead"
+
+
+def _send_refund(row: Mapping[str, Any], context: Context) -> None:
+    refund = row["refund"]
+    if refund["disputed"]:
+        raise DeliveryRefused("a dispute has taken the money back already")
+    try:
+        made = _refund_at_stripe(refund)
+    except StripeRefused as failure:
+        # Refused for good under this key. Unless it was made after all, the next try has a key of its own.
+        made = _gateway().find_refund(refund["payment_intent_id"], refund["id"])
+        if made is None:
+            _database().run(lambda conn: outbox.take_next_refund_key(conn, refund["id"], context=context))
+            raise DeliveryFailed(f"stripe refused the refund: {failure.code}") from failure
+    except (StripeUnanswered, StripeFailed) as failure:
+        raise DeliveryFailed("stripe did not say whether the refund was made") from failure
+    kill_point("outbox.after-refund")
+    status = FINAL_REFUND_STATUS.get(made.status, "pending")
+    if status in ("failed", "canceled"):
+        _database().run(lambda conn: outbox.take_next_refund_key(conn, refund["id"], context=context))
+        raise DeliveryFailed("stripe's refund failed")
+    _settle_refund(row, made.id, status, context)
+    count("RefundSent")
+
+
+def _refund_at_stripe(refund: Mapping[str, Any]) -> StripeRefund:
+    """The refund, made once: after a first try whose end nobody knows for long, it is looked for before it is made."""
+    intent, key = refund["payment_intent_id"], f"refund:{refund['id']}:{refund['key_number']}"
+    if refund["age_seconds"] > KEY_MEMORY_SECONDS and (found := _gateway().find_refund(intent, refund["id"])):
+        return found
+    try:
+        return _gateway().refund(intent, refund["amount"], refund["id"], key)
+    except StripeFailed:
+        found = _gateway().find_refund(intent, refund["id"])
+        if found is None:
+            raise
+        return found
+
+
+def _settle_refund(
+    row: Mapping[str, Any], stripe_refund_id: str | None, status: str, context: Context, *, error: str | None = None
+) -> None:
+    _database().run(
+        lambda conn: outbox.settle_refund(
+            conn,
+            row["id"],
+            row["attempt"],
+            refund_id=row["refund"]["id"],
+            stripe_refund_id=stripe_refund_id,
+            status=status,
+            error=error,
+            context={**context, "reason": row["refund"]["reason"]},
+        )
+    )
+
+
+def _send_notification(row: Mapping[str, Any]) -> None:
+    """POSTs the notification, signed as `t=<seconds>,v1=<HMAC-SHA256 of "<t>.<body>">`, under a stable delivery id."""
+    settings = load(Settings)
+    if not settings.notification_webhook_url:
+        raise DeliveryRefused("NOTIFICATION_WEBHOOK_URL is not set")
+    body = json.dumps({"id": row["id"], "created_at": row["created_at"], **row["payload"]})
+    stamp = int(time.time())
+    signature = hmac.new((settings.notification_secret or "").encode(), f"{stamp}.{body}".encode(), hashlib.sha256)
+    headers = {
+        "Content-Type": "application/json",
+        "Holdfast-Delivery": row["id"],
+        "Holdfast-Signature": f"t={stamp},v1={signature.hexdigest()}",
+    }
+    answer = requests.post(
+        settings.notification_webhook_url,
+        data=body.encode(),
+        headers=headers,
+        timeout=NOTIFICATION_TIMEOUT_SECONDS,
+        allow_redirects=False,
+    )
+    if not answer.ok or answer.is_redirect:
+        raise DeliveryFailed(f"the receiver answered {answer.status_code}")

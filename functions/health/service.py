@@ -1,0 +1,38 @@
+"""Whether this deployment can work: the database, its migrations, the kind of Stripe key."""
+
+from functools import cache
+from typing import Any
+
+from database.connection import Database
+from database.readiness import latest_migration
+from domain.refusals import Refusal
+from runtime.settings import DatabaseSettings, load
+
+# The newest migration that this code was written for; a test holds it against the folder.
+EXPECTED_MIGRATION = "0007_operations.sql"
+
+
+class Settings(DatabaseSettings):
+    """What `health` is told."""
+
+    stripe_secret_key: str
+    livemode: bool = False
+
+
+@cache
+def _database() -> Database:
+    return Database(load(Settings).database_url)
+
+
+def readiness() -> tuple[bool, dict[str, Any]]:
+    """Whether all parts are ready, and the state of each."""
+    settings = load(Settings)
+    try:
+        migration = _database().run(latest_migration)
+        database = {"reached": True, "migrations_current": (migration or "") >= EXPECTED_MIGRATION}
+    except Refusal:
+        database = {"reached": False, "migrations_current": False}
+    key_mode = "live" if "_live_" in settings.stripe_secret_key[:8] else "test"
+    stripe = {"key_mode": key_mode, "fits_livemode": (key_mode == "live") == settings.livemode}
+    ready = all(database.values()) and stripe["fits_livemode"] is True
+    return ready, {"status": "ready" if ready else "unready", "database": database, "stripe": stripe}

@@ -1,0 +1,44 @@
+"""`reservations`: what is on sale, holding it, showing and ending a hold."""
+
+from aws_lambda_powertools.event_handler import Response
+from domain.refusals import UnknownReservation
+from runtime.http import HttpFunction, json_response, parsed_id
+
+from functions.reservations import service
+from functions.reservations.requests import HoldRequest, SlotsQuery
+
+# An anonymous key must not be guessed: who knows email and key gets the stored answer.
+KEY_LENGTH = 16
+
+app = HttpFunction()
+lambda_handler = app.lambda_handler
+
+
+@app.get("/offerings")
+def get_offerings() -> Response[str]:
+    return json_response(200, {"offerings": service.list_offerings()})
+
+
+@app.get("/slots")
+def get_slots() -> Response[str]:
+    return json_response(200, service.list_slots(app.query_as(SlotsQuery)))
+
+
+@app.post("/reservations")
+def post_reservation() -> Response[str]:
+    request, key = app.body_as(HoldRequest), app.idempotency_key(at_least=KEY_LENGTH)
+    answer, replayed = service.hold(request, key, app.request_id)
+    return json_response(201, answer, {"Idempotent-Replayed": "true"} if replayed else {})
+
+
+@app.get("/reservations/<reservation_id>")
+def get_reservation(reservation_id: str) -> Response[str]:
+    known = parsed_id(reservation_id, UnknownReservation)
+    return json_response(200, service.show(known, app.header("x-reservation-token")))
+
+
+@app.delete("/reservations/<reservation_id>")
+def delete_reservation(reservation_id: str) -> Response[str]:
+    known = parsed_id(reservation_id, UnknownReservation)
+    service.cancel(known, app.header("x-reservation-token"), app.actor("customer", "cancelled by its buyer"))
+    return json_response(200, {"status": "cancelled"})

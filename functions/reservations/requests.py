@@ -1,0 +1,78 @@
+"""What callers of `reservations` may send."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+
+def _printable(text: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):  # noqa: PLR2004 - ASCII's control characters
+        raise ValueError("control characters are not accepted")
+    return text
+
+
+type Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+]
+type Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$"),
+    AfterValidator(_printable),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AddOn(_Strict):
+    """An add-on of the slot's offering."""
+
+    id: UUID
+    quantity: Annotated[int, Field(ge=1, le=50)]
+
+
+class Item(_Strict):
+    """Units of one slot."""
+
+    slot_id: UUID
+    units: Annotated[int, Field(ge=1, le=50)]
+    add_ons: Annotated[list[AddOn], Field(max_length=20)] = []
+
+    def model_post_init(self, _: object) -> None:
+        if len({add_on.id for add_on in self.add_ons}) < len(self.add_ons):
+            raise ValueError("each add-on may be named once")
+
+
+class Customer(_Strict):
+    """Who holds."""
+
+    email: Email
+    name: Text
+    phone: Annotated[Text | None, Field(max_length=40)] = None
+
+
+def _each_slot_once(items: list[Item]) -> list[Item]:
+    if len({item.slot_id for item in items}) < len(items):
+        raise ValueError("each slot may be named once")
+    return items
+
+
+class HoldRequest(_Strict):
+    """A hold on 1 to 20 slots, all or none."""
+
+    items: Annotated[list[Item], Field(min_length=1, max_length=20), AfterValidator(_each_slot_once)]
+    customer: Customer
+
+
+class SlotsQuery(_Strict):
+    """A page of an offering's slots; `from` and `to` bound their beginning, `cursor` is the last page's `next`."""
+
+    offering: Text
+    starts_from: Annotated[AwareDatetime | None, Field(alias="from")] = None
+    starts_to: Annotated[AwareDatetime | None, Field(alias="to")] = None
+    cursor: Annotated[str | None, Field(max_length=200)] = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 100
+
+

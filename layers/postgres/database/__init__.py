@@ -1,0 +1,1 @@
+"""The transactional helpers: one connection, one way to run a unit of work, one module a table group."""

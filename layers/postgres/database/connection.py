@@ -1,0 +1,189 @@
+"""The one connection of an execution environment, and the one way to do work on it.
+
+A unit of work is a function of a connection. It either makes one call (one round trip, one commit) or opens a
+transaction with `transaction()`. `Database.run` retries it whole, so it must be safe to run again: ids are chosen by
+the caller, and claims recognise their owner.
+"""
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+
+from domain.refusals import DatabaseUnavailable, LockTimeout
+
+type Connection = psycopg.Connection[tuple[Any, ...]]
+type Context = Mapping[str, str | None]
+
+logger = logging.getLogger("database")
+
+# Nothing here waits longer than a caller would: a server that does not answer a connect within 3 s is away, and a peer
+# that vanished is noticed by the kernel instead of by the function's deadline.
+CONNECT_OPTIONS: Mapping[str, Any] = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 6000,
+    "application_name": "holdfast",
+}
+# Three refusals in a row open the breaker; while it is open, callers hear "away" at once.
+BREAKER_FAILURES = 3
+BREAKER_SECONDS = 5.0
+RETRY_SECONDS = 2.5
+
+
+_at_work = threading.local()
+
+
+def in_unit_of_work() -> bool:
+    """Whether this thread is inside a unit of work: it must not be while Stripe, or anybody else, is being asked."""
+    return getattr(_at_work, "here", False)
+
+
+class Database:
+    """The database as one execution environment sees it: opened at first use, reopened when it was lost."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Connection | None = None
+        self._refusals = 0
+        self._away_until = 0.0
+        self._one_at_a_time = threading.RLock()
+
+    def run[T](self, act: Callable[[Connection], T]) -> T:
+        """Does the unit of work, one at a time whatever the number of threads, again from the start when the database asks for that or the connection breaks.
+
+        Retried inside 2.5 s: deadlock, serialization failure, lost connection (a COMMIT whose answer was lost included:
+        the unit finds its own first run). Raises `LockTimeout` when a lock was not to be had in time, `DatabaseUnavailable`
+        when the database cannot be reached.
+        """
+        give_up_at = time.monotonic() + RETRY_SECONDS
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with self._one_at_a_time:
+                    return self._run_once(act)
+            except (errors.DeadlockDetected, errors.SerializationFailure) as failure:
+                if time.monotonic() >= give_up_at:
+                    raise LockTimeout from failure
+            except errors.LockNotAvailable as failure:
+                raise LockTimeout from failure
+            except errors.QueryCanceled as failure:
+                raise DatabaseUnavailable from failure  # slower than anything here ever is: it is in trouble
+            except (psycopg.OperationalError, psycopg.InterfaceError) as failure:
+                self.close()
+                if time.monotonic() >= give_up_at or attempt > BREAKER_FAILURES:
+                    raise DatabaseUnavailable from failure
+            time.sleep(random.uniform(0.5, 1.5) * min(0.02 * 2**attempt, 0.5))  # noqa: S311 - jitter, not a secret
+
+    def _run_once[T](self, act: Callable[[Connection], T]) -> T:
+        connection = self._connection or self._connect()
+        started = time.perf_counter()
+        _at_work.here = True
+        try:
+            return act(connection)
+        finally:
+            _at_work.here = False
+            if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+                _roll_back(connection)
+            elapsed_ms = round((time.perf_counter() - started) * 1000, 2)
+            logger.debug("database call", extra={"act": act.__qualname__, "duration_ms": elapsed_ms})
+
+    def _connect(self) -> Connection:
+        if time.monotonic() < self._away_until:
+            raise DatabaseUnavailable
+        try:
+            self._connection = psycopg.connect(
+                self._url, autocommit=True, prepare_threshold=None, **CONNECT_OPTIONS
+            )
+        except psycopg.OperationalError:
+            self._refusals += 1
+            if self._refusals >= BREAKER_FAILURES:
+                self._away_until = time.monotonic() + BREAKER_SECONDS
+                self._refusals = 0
+            raise
+        self._refusals = 0
+        return self._connection
+
+    def close(self) -> None:
+        """Drops the connection; the next unit of work opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        connection.close()
+
+
+SET_CONTEXT = "SELECT set_config('holdfast.context', %s, true)"
+
+
+def only_value(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Any:  # noqa: ANN401 - as of `call`
+    """The first column of the only row of a statement whose batch is over."""
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def call(
+    conn: Connection, query: LiteralString, params: Sequence[object] = (), *, context: Context | None = None
+) -> Any:  # noqa: ANN401 - a SQL function's result: the module that knows the function gives it its type
+    """One statement, one round trip, one commit; answers the first column of its row.
+
+    `context` says to the audit who acts and why; it travels in the same round trip.
+    """
+    if context is None:
+        cursor = conn.execute(query, params)
+    else:
+        with conn.pipeline():
+            conn.execute(SET_CONTEXT, [json.dumps(context)])
+            cursor = conn.execute(query, params)
+    return only_value(cursor)
+
+
+class Transaction:
+    """The two batches of a transaction; statements inside a batch are sent together and answered together."""
+
+    def __init__(self, conn: Connection, context: Context) -> None:
+        self._conn = conn
+        self._context = context
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """The first batch: BEGIN, who acts, and then what the block sends."""
+        with self._conn.pipeline():
+            self._conn.execute("BEGIN")
+            self._conn.execute(SET_CONTEXT, [json.dumps(self._context)])
+            yield
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """The last batch: what the block sends, and COMMIT, which is skipped if any of it fails."""
+        with self._conn.pipeline():
+            yield
+            self._conn.execute("COMMIT")
+
+
+@contextmanager
+def transaction(conn: Connection, context: Context) -> Iterator[Transaction]:
+    """A transaction of two round trips: BEGIN travels with what is read first, COMMIT with what is written last."""
+    unit = Transaction(conn, context)
+    try:
+        yield unit
+    except BaseException:
+        if not conn.closed:
+            _roll_back(conn)
+        raise

@@ -1,0 +1,1 @@
+"""The Stripe SDK behind a handful of verbs: create, fetch, find, close, refund, verify."""

@@ -1,0 +1,147 @@
+"""What Holdfast asks of Stripe.
+
+Every request has 2.5 s a try and three tries, 8 s in all, under one idempotency key where it makes something. A caller
+must not have a database transaction open.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import stripe
+
+from domain.payment import Observation
+from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
+from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, observe
+
+SECONDS_A_TRY = 2.5
+RETRIES = 2
+# Three tries and two short pauses stay inside 8 s; the SDK's own first pause of half a second would not.
+stripe.HTTPClient.INITIAL_DELAY = 0.1
+stripe.enable_telemetry = False
+# Stripe's clock and the database's are not the same; what was made "since" may look a little older there.
+CLOCK_MARGIN_SECONDS = 600
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StripePayment:
+    """A payment as Stripe has it: what it says, and what only its buyer may have (never stored)."""
+
+    seen: Observation
+    client_secret: str | None
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StripeRefund:
+    """A refund as Stripe has it. `status` is Stripe's: pending, requires_action, succeeded, failed, canceled."""
+
+    id: str
+    status: str
+
+
+class StripeGateway:
+    """One account's API; keeps its connections between the calls of an execution environment."""
+
+    def __init__(self, secret_key: str, api_base: str | None = None, *, seconds_a_try: float = SECONDS_A_TRY) -> None:
+        self._client = stripe.StripeClient(
+            secret_key,
+            base_addresses={"api": api_base} if api_base else {},
+            http_client=stripe.RequestsClient(timeout=seconds_a_try),
+            max_network_retries=RETRIES,
+        ).v1
+
+    def create(self, mode: str, parameters: Mapping[str, Any], key: str) -> StripePayment:
+        """A payment intent, or a checkout session for `mode` `checkout_session`, made once whatever the retries."""
+        with _failures():
+            service = self._client.checkout.sessions if mode == "checkout_session" else self._client.payment_intents
+            made = service.create(parameters, {"idempotency_key": key})  # pyright: ignore[reportArgumentType] - frozen in our row as plain JSON
+            return _payment(made)
+
+    def fetch(self, payment_intent_id: str | None, checkout_session_id: str | None) -> StripePayment:
+        """The payment by its session where it has one (the session says more), else by its intent."""
+        with _failures():
+            if checkout_session_id:
+                return _payment(self._client.checkout.sessions.retrieve(checkout_session_id))
+            return _payment(self._client.payment_intents.retrieve(payment_intent_id or ""))
+
+    def find(self, mode: str, payment_id: str, created_at: float) -> StripePayment | None:
+        """What was made for our payment since `created_at` (epoch seconds), under whatever key.
+
+        A list and not a search: search is a minute and more behind (https://docs.stripe.com/search#data-freshness).
+        """
+        parameters = {"created": {"gte": int(created_at) - CLOCK_MARGIN_SECONDS}, "limit": PAGE}
+        with _failures():
+            service = self._client.checkout.sessions if mode == "checkout_session" else self._client.payment_intents
+            for candidate in service.list(parameters).auto_paging_iter():  # pyright: ignore[reportArgumentType] - both take these two
+                if (candidate.metadata or {}) and candidate.metadata.to_dict().get(PAYMENT_ID) == payment_id:
+                    return _payment(candidate)
+        return None
+
+    def close(self, payment_intent_id: str | None, checkout_session_id: str | None) -> StripePayment:
+        """Sees to it that nothing can be paid any more, and answers what Stripe says then: canceled, or why not.
+
+        An open session is expired; its intent cannot be cancelled on its own. What cannot be closed (paid, complete,
+        processing) is fetched instead.
+        """
+        try:
+            with _failures():
+                if checkout_session_id:
+                    return _payment(self._client.checkout.sessions.expire(checkout_session_id))
+                return _payment(self._client.payment_intents.cancel(payment_intent_id or ""))
+        except StripeRefused:
+            return self.fetch(payment_intent_id, checkout_session_id)
+
+    def refund(self, payment_intent_id: str, amount: int, refund_id: str, key: str) -> StripeRefund:
+        """Sends `amount` of the payment back, once under this key."""
+        with _failures():
+            made = self._client.refunds.create(
+                {"payment_intent": payment_intent_id, "amount": amount, "metadata": {REFUND_ID: refund_id}},
+                {"idempotency_key": key},
+            )
+            return StripeRefund(made.id, made.status or "pending")
+
+    def find_refund(self, payment_intent_id: str, refund_id: str) -> StripeRefund | None:
+        """The refund that carries our id, under whatever key it was made; a failed one does not count."""
+        with _failures():
+            listed = self._client.refunds.list({"payment_intent": payment_intent_id, "limit": PAGE})
+            for candidate in listed.auto_paging_iter():
+                metadata = candidate.metadata.to_dict() if candidate.metadata else {}
+                if metadata.get(REFUND_ID) == refund_id and candidate.status not in ("failed", "canceled"):
+                    return StripeRefund(candidate.id, candidate.status or "pending")
+        return None
+
+    def fetch_object(self, kind: str, object_id: str) -> Mapping[str, Any]:
+        """A `payment_intent` or `checkout.session` by its id, in the API version that this code was written for."""
+        with _failures():
+            service = self._client.checkout.sessions if kind == "checkout.session" else self._client.payment_intents
+            return service.retrieve(object_id).to_dict()
+
+
+def _payment(stripe_object: stripe.PaymentIntent | stripe.checkout.Session) -> StripePayment:
+    data = stripe_object.to_dict()
+    return StripePayment(seen=observe(data), client_secret=data.get("client_secret"), url=data.get("url"))
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Stripe's errors by what the caller may conclude (https://docs.stripe.com/error-low-level)."""
+    try:
+        yield
+    except (
+        stripe.APIConnectionError,
+        stripe.RateLimitError,
+        stripe.AuthenticationError,
+        stripe.PermissionError,
+    ) as failure:
+        raise StripeUnanswered from failure
+    except (stripe.InvalidRequestError, stripe.CardError) as failure:
+        raise StripeRefused(failure.code) from failure
+    except stripe.IdempotencyError as failure:
+        raise StripeFailed from failure  # the key was used for something: look what it made
+    except stripe.APIError as failure:
+        if failure.http_status == 409:  # noqa: PLR2004 - HTTP's Conflict: the first request under this key is still running
+            raise StripeUnanswered from failure
+        raise StripeFailed from failure

@@ -1,0 +1,85 @@
+"""Stripe's webhook: whether the bytes are Stripe's, and the event in them.
+
+https://docs.stripe.com/webhooks#verify-official-libraries
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import stripe
+
+TOLERANCE_SECONDS = 300
+NAME_LENGTH = 255
+LATEST_SECOND = 2**33  # the year 2242; beyond, a time stamp is a mistake
+
+
+class NotSignedByStripe(Exception):
+    """The signature is missing, wrong, too old or too new."""
+
+
+class NotAnEvent(Exception):
+    """The payload is signed, but it is no event."""
+
+
+def verify(payload: bytes, signature: str | None, secrets: Sequence[str]) -> Mapping[str, Any]:
+    """The event in `payload`, if any of the secrets signed these very bytes within 300 s of now, either way.
+
+    Several secrets are valid at once while one is being rolled. Raises `NotSignedByStripe`, `NotAnEvent`.
+    """
+    if not signature or not any(_signed(payload, signature, secret) for secret in secrets):
+        raise NotSignedByStripe
+    try:
+        event = _storable(json.loads(payload, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as failure:
+        raise NotAnEvent from failure
+    if not _is_event(event):
+        raise NotAnEvent
+    return event
+
+
+def _signed(payload: bytes, signature: str, secret: str) -> bool:
+    try:
+        text = payload.decode()
+        stripe.WebhookSignature.verify_header(text, signature, secret, TOLERANCE_SECONDS)
+    except (stripe.SignatureVerificationError, ValueError):
+        return False
+    # The SDK bounds the age of the time stamp, but lets one from the future pass.
+    stamp = next(part[2:] for part in signature.split(",") if part.startswith("t="))
+    return int(stamp) <= time.time() + TOLERANCE_SECONDS
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401 - any JSON in, any JSON out
+    """The event without client secrets, and without what PostgreSQL's jsonb cannot hold."""
+    match value:
+        case dict():
+            return {_storable(name): _storable(item) for name, item in value.items() if name != "client_secret"}
+        case list():
+            return [_storable(item) for item in value]
+        case str():
+            return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        case float() if math.isinf(value):
+            raise ValueError("a number beyond all bounds")
+        case _:
+            return value
+
+
+def _is_event(event: object) -> bool:
+    if not isinstance(event, dict):
+        return False
+    data = event.get("data")
+    return (
+        event.get("object") == "event"
+        and all(isinstance(event.get(name), str) and 0 < len(event[name]) <= NAME_LENGTH for name in ("id", "type"))
+        and isinstance(event.get("created"), int)
+        and 0 <= event["created"] < LATEST_SECOND
+        and isinstance(event.get("livemode"), bool)
+        and isinstance(data, dict)
+        and isinstance(data.get("object"), dict)
+    )

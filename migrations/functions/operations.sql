@@ -1,0 +1,100 @@
+-- Errors, scheduled runs, and the one view that says whether every promise holds.
+
+-- Counts an error and keeps a sample while its group has fewer than p_samples. One round trip whatever the flood.
+CREATE OR REPLACE FUNCTION record_error(
+    p_fingerprint text, p_severity text, p_source text, p_title text, p_function_name text, p_stack_trace text,
+    p_context jsonb, p_release text, p_url text, p_request_id text, p_samples integer DEFAULT 20
+) RETURNS TABLE (occurrence_count bigint, is_new boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_count bigint;
+    v_new boolean;
+BEGIN
+    INSERT INTO error_groups AS g (fingerprint, severity, source, title)
+    VALUES (p_fingerprint, p_severity, p_source, p_title)
+    ON CONFLICT (fingerprint) DO UPDATE SET
+        occurrence_count = g.occurrence_count + 1, last_seen = now(), severity = excluded.severity
+    RETURNING g.occurrence_count, g.xmax = 0 INTO v_count, v_new;
+    IF v_count <= p_samples THEN
+        INSERT INTO error_logs (
+            fingerprint, severity, function_name, error_message, stack_trace, context, release, url, request_id
+        ) VALUES (
+            p_fingerprint, p_severity, p_function_name, p_title, p_stack_trace, p_context, p_release, p_url, p_request_id
+        );
+    END IF;
+    RETURN QUERY SELECT v_count, v_new;
+END
+$$;
+
+-- The run's row, and the keys that are past their 24 hours (with a margin for clients whose clocks are off).
+CREATE OR REPLACE FUNCTION finish_job(p_job text, p_request_id text, p_started_at timestamptz, p_result jsonb)
+RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO job_runs (job, request_id, started_at, result) VALUES (p_job, p_request_id, p_started_at, p_result)
+$$;
+
+CREATE OR REPLACE FUNCTION forget_old_idempotency_keys(p_limit integer DEFAULT 1000) RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM idempotency_keys WHERE (scope, key) IN (
+        SELECT scope, key FROM idempotency_keys
+        WHERE created_at < now() - interval '48 hours' ORDER BY created_at LIMIT p_limit
+        FOR UPDATE SKIP LOCKED
+    )
+$$;
+
+-- Empty while the promises hold. Each row names what is broken, where, and how far.
+CREATE OR REPLACE VIEW invariant_violations AS
+WITH held AS (
+    SELECT i.slot_id, sum(i.units) AS units, count(*) AS bookings
+    FROM ticket_reservations r JOIN reservation_items i ON i.reservation_id = r.id
+    WHERE r.status = 'active' GROUP BY i.slot_id
+), sold AS (
+    SELECT i.slot_id, sum(i.units) AS units, count(*) AS bookings
+    FROM bookings b JOIN booking_items i ON i.booking_id = b.id
+    WHERE b.status IN ('confirmed', 'frozen') GROUP BY i.slot_id
+), refunded AS (
+    SELECT payment_id, sum(amount) FILTER (WHERE status IN ('pending', 'succeeded')) AS due,
+           count(*) FILTER (WHERE status IN ('failed', 'canceled')) AS failed
+    FROM refunds GROUP BY payment_id
+)
+SELECT 'slot sells what it has' AS invariant, s.id::text AS subject_id,
+       format('held %s + sold %s of %s units, held %s + sold %s of %s bookings', s.held_units, s.sold_units,
+              s.max_units, s.held_bookings, s.sold_bookings, s.max_bookings) AS detail
+FROM slots s
+WHERE s.held_units + s.sold_units > s.max_units OR s.held_bookings + s.sold_bookings > s.max_bookings
+UNION ALL
+SELECT 'slot counts its holds', s.id::text,
+       format('says %s units in %s holds, the holds say %s in %s', s.held_units, s.held_bookings,
+              coalesce(h.units, 0), coalesce(h.bookings, 0))
+FROM slots s LEFT JOIN held h ON h.slot_id = s.id
+WHERE (s.held_units, s.held_bookings) IS DISTINCT FROM (coalesce(h.units, 0), coalesce(h.bookings, 0))
+UNION ALL
+SELECT 'slot counts its bookings', s.id::text,
+       format('says %s units in %s bookings, the bookings say %s in %s', s.sold_units, s.sold_bookings,
+              coalesce(b.units, 0), coalesce(b.bookings, 0))
+FROM slots s LEFT JOIN sold b ON b.slot_id = s.id
+WHERE (s.sold_units, s.sold_bookings) IS DISTINCT FROM (coalesce(b.units, 0), coalesce(b.bookings, 0))
+UNION ALL
+SELECT 'money ends in a booking or a refund', p.id::text, format('%s %s captured', p.captured_amount, p.currency)
+FROM payment_intents_log p
+LEFT JOIN bookings b ON b.payment_id = p.id
+LEFT JOIN refunded f ON f.payment_id = p.id
+WHERE p.captured_amount > 0 AND b.id IS NULL AND coalesce(f.due, 0) < p.captured_amount AND coalesce(f.failed, 0) = 0
+UNION ALL
+SELECT 'refunds never exceed what was paid', p.id::text, format('%s of %s', f.due, p.captured_amount)
+FROM payment_intents_log p JOIN refunded f ON f.payment_id = p.id
+WHERE f.due > p.captured_amount
+UNION ALL
+SELECT 'a paid booking has its payment', b.id::text, format('%s captured', coalesce(p.captured_amount, 0))
+FROM bookings b LEFT JOIN payment_intents_log p ON p.id = b.payment_id
+WHERE b.payment_method = 'pay_now' AND coalesce(p.captured_amount, 0) = 0
+UNION ALL
+SELECT 'a completed reservation has a booking', r.id::text, r.status
+FROM ticket_reservations r LEFT JOIN bookings b ON b.reservation_id = r.id
+WHERE (r.status = 'completed') <> (b.id IS NOT NULL)
+UNION ALL
+SELECT 'seats go only after their payment is closed', r.id::text, format('%s, payment %s is open', r.status, p.id)
+FROM ticket_reservations r JOIN payment_intents_log p ON p.reservation_id = r.id
+WHERE r.status IN ('expired', 'cancelled') AND p.canceled_at IS NULL AND p.captured_amount = 0;
+
+GRANT SELECT ON invariant_violations TO app;

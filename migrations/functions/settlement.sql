@@ -1,0 +1,267 @@
+-- What becomes of a payment fact: the event's row is claimed, the payment and its hold are locked, and (in the second
+-- round trip of the same transaction) the one effect that the facts call for is written.
+
+-- The payment and its hold, locked in this order, as the rules need them. NULL where no row of ours is meant.
+-- A payment is found by Stripe's ids first, then by our id in Stripe's metadata. Where our payment already has another
+-- intent, Stripe has made a second one for it (a key lost its memory): it gets a row of its own, so that its money is
+-- accounted for and given back like any other.
+CREATE OR REPLACE FUNCTION lock_payment(p_payment_intent_id text, p_checkout_session_id text, p_payment_id uuid)
+RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_payment payment_intents_log;
+    v_hold ticket_reservations;
+BEGIN
+    SELECT * INTO v_payment FROM payment_intents_log WHERE payment_intent_id = p_payment_intent_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        SELECT * INTO v_payment FROM payment_intents_log
+        WHERE checkout_session_id = p_checkout_session_id FOR NO KEY UPDATE;
+    END IF;
+    IF NOT FOUND THEN
+        SELECT * INTO v_payment FROM payment_intents_log WHERE id = p_payment_id FOR NO KEY UPDATE;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+        IF v_payment.payment_intent_id <> p_payment_intent_id
+            OR v_payment.checkout_session_id <> p_checkout_session_id
+        THEN
+            INSERT INTO payment_intents_log (
+                id, reservation_id, mode, idempotency_key, payment_intent_id, checkout_session_id, amount, currency,
+                parameters, lease_until, canceled_at
+            ) VALUES (
+                gen_random_uuid(), v_payment.reservation_id, v_payment.mode,
+                'found:' || coalesce(p_payment_intent_id, p_checkout_session_id), p_payment_intent_id,
+                p_checkout_session_id, v_payment.amount, v_payment.currency, v_payment.parameters, now(), now()
+            ) RETURNING * INTO v_payment;
+        END IF;
+    END IF;
+    SELECT * INTO v_hold FROM ticket_reservations WHERE id = v_payment.reservation_id FOR NO KEY UPDATE;
+    RETURN jsonb_build_object(
+        'payment', jsonb_build_object(
+            'id', v_payment.id, 'reservation_id', v_hold.id, 'amount', v_payment.amount,
+            'currency', v_payment.currency, 'captured_amount', v_payment.captured_amount,
+            'canceled', v_payment.canceled_at IS NOT NULL,
+            'status_at', coalesce(extract(epoch FROM nullif(v_payment.status_at, '-infinity')), 0)
+        ),
+        'hold', jsonb_build_object(
+            'status', v_hold.status,
+            'begun', EXISTS (
+                SELECT FROM reservation_items i JOIN slots s ON s.id = i.slot_id
+                WHERE i.reservation_id = v_hold.id AND s.starts_at <= now()),
+            'booked_by', (SELECT b.payment_id FROM bookings b WHERE b.reservation_id = v_hold.id)
+        )
+    );
+END
+$$;
+
+-- Claims a Stripe event: its row is this transaction's until the end, so a parallel delivery waits and then sees what
+-- became of it. DO UPDATE and not DO NOTHING: the one who comes second must read the row too.
+-- Answers {"status": the status before, "attempts", "payment"?, "hold"?}.
+CREATE OR REPLACE FUNCTION claim_webhook_event(
+    p_event_id text,
+    p_event_type text,
+    p_payload jsonb,
+    p_request_id text,
+    p_payment_intent_id text,
+    p_checkout_session_id text,
+    p_payment_id uuid
+) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_event webhook_events_log;
+BEGIN
+    INSERT INTO webhook_events_log AS e (event_id, event_type, status, payload, request_id)
+    VALUES (p_event_id, p_event_type, 'received', p_payload, p_request_id)
+    ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + 1
+    RETURNING * INTO v_event;
+    IF v_event.status IN ('processed', 'ignored', 'stale', 'quarantined') THEN
+        RETURN jsonb_build_object('status', v_event.status, 'attempts', v_event.attempts);
+    END IF;
+    RETURN jsonb_build_object('status', v_event.status, 'attempts', v_event.attempts)
+        || coalesce(lock_payment(p_payment_intent_id, p_checkout_session_id, p_payment_id), '{}');
+END
+$$;
+
+-- What Stripe has said, onto the payment's row.
+CREATE OR REPLACE FUNCTION record_facts(
+    p_payment_id uuid,
+    p_payment_intent_id text,
+    p_checkout_session_id text,
+    p_captured bigint,
+    p_awaits_funds boolean,
+    p_status text,
+    p_status_at timestamptz
+) RETURNS void
+LANGUAGE sql AS $$
+    UPDATE payment_intents_log SET
+        payment_intent_id = coalesce(payment_intent_id, p_payment_intent_id),
+        checkout_session_id = coalesce(checkout_session_id, p_checkout_session_id),
+        captured_amount = greatest(captured_amount, p_captured),
+        funds_awaited_at = CASE WHEN p_awaits_funds THEN coalesce(funds_awaited_at, p_status_at)
+                                ELSE funds_awaited_at END,
+        status = CASE WHEN p_captured > 0 THEN 'succeeded' ELSE p_status END,
+        status_at = greatest(status_at, p_status_at)
+    WHERE id = p_payment_id
+$$;
+
+-- A word to the outside world, in the commit that causes it. No personal data: the receiver asks for what it may see.
+CREATE OR REPLACE FUNCTION notify(
+    p_type text, p_reservation_id uuid, p_booking_id uuid, p_payment_id uuid, p_reason text, p_amount bigint
+) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO outbox (kind, dedupe_key, payload, request_id)
+    SELECT 'notification', p_type || ':' || coalesce(p_booking_id, p_payment_id), jsonb_strip_nulls(jsonb_build_object(
+        'type', p_type, 'reservation_id', r.id, 'booking_id', p_booking_id, 'payment_id', p_payment_id,
+        'amount', p_amount, 'currency', r.currency, 'reason', p_reason, 'customer', jsonb_build_object(
+            'email', c.email, 'name', c.name)
+    )), nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'request_id'
+    FROM ticket_reservations r JOIN customers c ON c.id = r.customer_id
+    WHERE r.id = p_reservation_id
+    ON CONFLICT (dedupe_key) DO NOTHING
+$$;
+
+-- The booking of a hold: its lines at the prices that the hold froze. The seats are the caller's affair.
+CREATE OR REPLACE FUNCTION insert_booking(p_reservation_id uuid, p_payment_id uuid, p_method text, p_payment_status text)
+RETURNS uuid
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_booking uuid;
+BEGIN
+    INSERT INTO bookings (reservation_id, customer_id, payment_id, payment_method, payment_status, amount, currency)
+    SELECT id, customer_id, p_payment_id, p_method, p_payment_status, amount, currency
+    FROM ticket_reservations WHERE id = p_reservation_id
+    RETURNING id INTO v_booking;
+    INSERT INTO booking_items (booking_id, slot_id, units, unit_amount)
+    SELECT v_booking, slot_id, units, unit_amount FROM reservation_items WHERE reservation_id = p_reservation_id;
+    INSERT INTO booking_add_ons (item_id, add_on_id, quantity, unit_amount)
+    SELECT b.id, a.add_on_id, a.quantity, a.unit_amount
+    FROM reservation_add_ons a
+    JOIN reservation_items i ON i.id = a.item_id
+    JOIN booking_items b ON b.booking_id = v_booking AND b.slot_id = i.slot_id
+    WHERE i.reservation_id = p_reservation_id;
+    UPDATE ticket_reservations SET status = 'completed', closing_at = NULL, closing_as = NULL
+    WHERE id = p_reservation_id;
+    PERFORM notify('booked', p_reservation_id, v_booking, p_payment_id, NULL, NULL);
+    RETURN v_booking;
+END
+$$;
+
+-- Paid, and the hold still has its seats: held becomes sold.
+CREATE OR REPLACE FUNCTION confirm_hold(p_reservation_id uuid, p_payment_id uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_slots_of(ARRAY[p_reservation_id]);
+    UPDATE slots s
+    SET held_units = s.held_units - i.units, sold_units = s.sold_units + i.units,
+        held_bookings = s.held_bookings - 1, sold_bookings = s.sold_bookings + 1
+    FROM reservation_items i WHERE i.reservation_id = p_reservation_id AND s.id = i.slot_id;
+    PERFORM insert_booking(p_reservation_id, p_payment_id, 'pay_now', 'paid');
+END
+$$;
+
+-- Gives all of a captured payment back: the amount is reserved here, Stripe is asked from the outbox.
+CREATE OR REPLACE FUNCTION refund_payment(p_payment_id uuid, p_reason text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_refund refunds;
+    v_reservation uuid;
+BEGIN
+    SELECT reservation_id INTO v_reservation FROM payment_intents_log WHERE id = p_payment_id;
+    INSERT INTO refunds (payment_id, amount, reason)
+    SELECT id, captured_amount, p_reason FROM payment_intents_log WHERE id = p_payment_id
+    RETURNING * INTO v_refund;
+    INSERT INTO outbox (kind, dedupe_key, payload, refund_id, request_id)
+    VALUES ('refund', 'refund:' || v_refund.id, jsonb_build_object('refund_id', v_refund.id), v_refund.id,
+            nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'request_id');
+    PERFORM notify('could-not-be-seated', v_reservation, NULL, p_payment_id, p_reason, v_refund.amount);
+END
+$$;
+
+-- Paid, but what was held cannot be booked (its time has come): the seats go back, and so does the money.
+CREATE OR REPLACE FUNCTION release_and_refund(p_reservation_id uuid, p_payment_id uuid, p_reason text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_slots_of(ARRAY[p_reservation_id]);
+    PERFORM release_holds(ARRAY[p_reservation_id], 'expired');
+    PERFORM refund_payment(p_payment_id, p_reason);
+END
+$$;
+
+-- Paid after the hold had expired: the same seats are taken again under the rules of a new hold, all of them, or the
+-- money goes back in the same commit. There is no third end.
+CREATE OR REPLACE FUNCTION seat_again_or_refund(p_reservation_id uuid, p_payment_id uuid) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_slots constant uuid[] := ARRAY(
+        SELECT slot_id FROM reservation_items WHERE reservation_id = p_reservation_id ORDER BY slot_id);
+    v_expired uuid[];
+    v_refused text;
+BEGIN
+    v_expired := ARRAY(
+        SELECT r.id FROM ticket_reservations r
+        WHERE r.status = 'active' AND r.expires_at <= now() AND r.payment_id IS NULL
+          AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (v_slots))
+        FOR NO KEY UPDATE SKIP LOCKED
+    );
+    PERFORM lock_slots_of(v_expired || p_reservation_id);
+    IF cardinality(v_expired) > 0 THEN
+        PERFORM release_holds(v_expired, 'expired');
+    END IF;
+    SELECT CASE
+        WHEN bool_or(s.is_legacy OR o.retired_at IS NOT NULL OR s.starts_at <= now()) THEN 'slot-closed'
+        WHEN bool_or(
+            s.held_units + s.sold_units + i.units > s.max_units
+            OR s.held_bookings + s.sold_bookings + 1 > s.max_bookings) THEN 'sold-out'
+    END
+    INTO v_refused
+    FROM reservation_items i JOIN slots s ON s.id = i.slot_id JOIN offerings o ON o.id = s.offering_id
+    WHERE i.reservation_id = p_reservation_id;
+    IF v_refused IS NOT NULL THEN
+        PERFORM refund_payment(p_payment_id, 'paid-late-' || v_refused);
+        RETURN 'refunded';
+    END IF;
+    UPDATE slots s SET sold_units = s.sold_units + i.units, sold_bookings = s.sold_bookings + 1
+    FROM reservation_items i WHERE i.reservation_id = p_reservation_id AND s.id = i.slot_id;
+    PERFORM insert_booking(p_reservation_id, p_payment_id, 'pay_now', 'paid');
+    RETURN 'seated';
+END
+$$;
+
+-- What became of the event, in the commit that made it so.
+CREATE OR REPLACE FUNCTION settle_webhook_event(p_event_id text, p_status text, p_reason text, p_payment_id uuid)
+RETURNS void
+LANGUAGE sql AS $$
+    UPDATE webhook_events_log
+    SET status = p_status, reason = p_reason, payment_id = coalesce(p_payment_id, payment_id),
+        attempts = attempts + 1, last_error = NULL, next_attempt_at = NULL, processed_at = clock_timestamp()
+    WHERE event_id = p_event_id
+$$;
+
+-- An event that nothing is done with. Answers its status, or duplicate where it is settled already.
+CREATE OR REPLACE FUNCTION note_webhook_event(
+    p_event_id text, p_event_type text, p_status text, p_reason text, p_payload jsonb, p_request_id text
+) RETURNS text
+LANGUAGE sql AS $$
+    INSERT INTO webhook_events_log AS e (event_id, event_type, status, attempts, reason, payload, request_id, processed_at)
+    VALUES (p_event_id, p_event_type, p_status, 1, p_reason, p_payload, p_request_id, now())
+    ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + 1
+    RETURNING CASE WHEN deliveries > 1 AND status IN ('processed', 'ignored', 'stale', 'quarantined') THEN 'duplicate'
+                   ELSE status END
+$$;
+
+-- An event whose effects were rolled back: the next delivery does it again.
+CREATE OR REPLACE FUNCTION fail_webhook_event(
+    p_event_id text, p_event_type text, p_payload jsonb, p_request_id text, p_reason text, p_error text
+) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO webhook_events_log AS e (
+        event_id, event_type, status, attempts, reason, last_error, payload, request_id, next_attempt_at
+    ) VALUES (
+        p_event_id, p_event_type, 'failed', 1, p_reason, p_error, p_payload, p_request_id, now() + interval '1 minute'
+    )
+    ON CONFLICT (event_id) DO UPDATE SET
+        status = 'failed', attempts = e.attempts + 1, deliveries = e.deliveries + 1, reason = excluded.reason,
+        last_error = excluded.last_error,
+        next_attempt_at = now() + least(interval '1 minute' * 2 ^ least(e.attempts, 12), interval '6 hours')
+    WHERE e.status IN ('received', 'parked', 'failed', 'dead')
+$$;

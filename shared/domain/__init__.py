@@ -1,0 +1,1 @@
+"""The rules of Holdfast: pure, without IO; time is passed in."""

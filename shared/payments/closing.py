@@ -1,0 +1,98 @@
+"""Ending a payment that is open at Stripe, so that its hold's seats can go: never before Stripe has agreed."""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from database.connection import Context, Database
+from database.payments import finish_close, keep_payment, record_payment
+from domain.payment import Action
+from runtime.kill_points import kill_point
+from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
+from stripe_gateway.gateway import StripeGateway, StripePayment
+
+from payments.creating import create_at_stripe
+from payments.settling import settle
+
+logger = logging.getLogger("payments")
+
+# Longer than a close can take: looking, creating again and cancelling, each at its slowest.
+CLOSE_LEASE = timedelta(seconds=45)
+# A kept hold is asked about again after this.
+KEEP_FOR = timedelta(seconds=30)
+
+
+class Closed(StrEnum):
+    """How a close ended."""
+
+    RELEASED = "released"
+    CONFIRMED = "confirmed"
+    REFUNDED = "refunded"
+    KEPT = "kept"
+    UNANSWERED = "unanswered"
+
+
+def close_payment(
+    database: Database, gateway: StripeGateway, payment: Mapping[str, Any], context: Context
+) -> Closed:
+    """Closes the payment, whose lease the caller has, at Stripe, and does what Stripe's answer calls for.
+
+    canceled: the hold's seats go. Paid: it is confirmed (or, where nothing can be booked, refunded). Still on its way,
+    or no answer: the hold is kept, and may be asked about again after 30 s.
+    """
+    ids = payment["payment_intent_id"], payment["checkout_session_id"]
+    try:
+        if not payment["known"]:
+            # Nobody has heard what Stripe made of the request, so it is made again, under its key, to be cancelled.
+            made = create_at_stripe(database, gateway, payment)
+            ids = made.seen.payment_intent_id, made.seen.checkout_session_id
+            _record(database, payment, made)
+            kill_point("close.after-create")
+        answer = gateway.close(*ids)
+    except StripeRefused:
+        # Stripe will not make it: there is nothing that anybody could pay.
+        return _finish(database, payment, context)
+    except (StripeUnanswered, StripeFailed):
+        logger.warning("stripe did not say whether a payment is closed", extra={"payment_id": payment["id"]})
+        _keep(database, payment, awaits_funds=False)
+        return Closed.UNANSWERED
+    kill_point("close.after-stripe")
+    if answer.seen.captured_amount > 0:
+        decision = settle(database, answer.seen, context)
+        return Closed.CONFIRMED if decision.action in (Action.CONFIRM, Action.NOTHING) else Closed.REFUNDED
+    if answer.seen.canceled:
+        return _finish(database, payment, context)
+    _keep(database, payment, awaits_funds=answer.seen.awaits_funds)
+    return Closed.KEPT
+
+
+def _finish(database: Database, payment: Mapping[str, Any], context: Context) -> Closed:
+    ended_as = database.run(
+        lambda conn: finish_close(conn, payment["id"], payment["attempt"], context=context)
+    )
+    if ended_as is None:
+        return Closed.KEPT  # the lease was lost: whoever has it now ends what is left to end
+    return Closed.CONFIRMED if ended_as == "completed" else Closed.RELEASED
+
+
+def _keep(database: Database, payment: Mapping[str, Any], *, awaits_funds: bool) -> None:
+    database.run(
+        lambda conn: keep_payment(
+            conn, payment["id"], payment["attempt"], awaits_funds=awaits_funds, wait=KEEP_FOR
+        )
+    )
+
+
+def _record(database: Database, payment: Mapping[str, Any], made: StripePayment) -> None:
+    database.run(
+        lambda conn: record_payment(
+            conn,
+            payment_id=payment["id"],
+            attempt=payment["attempt"],
+            payment_intent_id=made.seen.payment_intent_id,
+            checkout_session_id=made.seen.checkout_session_id,
+            status=made.seen.status,
+        )
+    )

@@ -1,0 +1,79 @@
+"""A payment fact and the one effect that it calls for, in one transaction of two round trips."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from database import settlement
+from database.connection import Connection, Context, Database, only_value, transaction
+from domain.payment import Action, Decision, Hold, Observation, Payment, decide
+from runtime.kill_points import kill_point
+
+
+def locked_payment(locked: Mapping[str, Any]) -> tuple[Payment, Hold]:
+    """The payment and its hold, from what `lock_payment` has read."""
+    payment, hold = locked["payment"], locked["hold"]
+    return (
+        Payment(
+            id=payment["id"],
+            reservation_id=payment["reservation_id"],
+            amount=payment["amount"],
+            currency=payment["currency"],
+            captured_amount=payment["captured_amount"],
+            canceled=payment["canceled"],
+            status_at=datetime.fromtimestamp(float(payment["status_at"]), UTC),
+        ),
+        Hold(status=hold["status"], begun=hold["begun"], booked_by=hold["booked_by"]),
+    )
+
+
+def write_effects(conn: Connection, payment: Payment, seen: Observation, decision: Decision) -> None:
+    """Sends the effects of a decision into the transaction's last batch."""
+    if decision.action is Action.NOTHING:
+        return
+    settlement.record_facts(
+        conn,
+        payment.id,
+        payment_intent_id=seen.payment_intent_id,
+        checkout_session_id=seen.checkout_session_id,
+        captured_amount=seen.captured_amount,
+        awaits_funds=seen.awaits_funds,
+        status=seen.status,
+        seen_at=seen.seen_at,
+    )
+    reason = decision.reason or ""
+    match decision.action:
+        case Action.CONFIRM:
+            settlement.confirm_hold(conn, payment.reservation_id, payment.id)
+        case Action.SEAT_AGAIN_OR_REFUND:
+            settlement.seat_again_or_refund(conn, payment.reservation_id, payment.id)
+        case Action.RELEASE_AND_REFUND:
+            settlement.release_and_refund(conn, payment.reservation_id, payment.id, reason)
+        case Action.REFUND:
+            settlement.refund_payment(conn, payment.id, reason)
+        case Action.CANCEL:
+            settlement.cancel_payment(conn, payment.id)
+        case Action.NOTE:
+            pass
+
+
+def settle(database: Database, seen: Observation, context: Context) -> Decision:
+    """Does what follows from what Stripe has just answered about a payment of ours."""
+
+    def act(conn: Connection) -> Decision:
+        with transaction(conn, context) as unit:
+            with unit.opening():
+                cursor = settlement.lock_payment(
+                    conn,
+                    payment_intent_id=seen.payment_intent_id,
+                    checkout_session_id=seen.checkout_session_id,
+                    payment_id=seen.payment_id,
+                )
+            payment, hold = locked_payment(only_value(cursor))
+            decision = decide(payment, hold, seen)
+            kill_point("settle.before-commit")
+            with unit.committing():
+                write_effects(conn, payment, seen, decision)
+            return decision
+
+    return database.run(act)

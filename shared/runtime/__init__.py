@@ -1,0 +1,1 @@
+"""What every handler needs: settings, logs and metrics, problems as HTTP answers, entry points."""

@@ -1,0 +1,189 @@
+"""The entry point of a function behind a function URL: what is read from a request, and what is sent back."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from domain import refusals
+from domain.refusals import Refusal
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from runtime.observability import count, invocation, logger
+from runtime.problems import STATUS, problem_response
+from runtime.settings import MissingSetting
+
+type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+SERVER_ERROR = 500
+
+
+class HttpFunction(LambdaFunctionUrlResolver):
+    """The routes of one function. Bodies are read by `body_as`, refusals become problems, the rest is routing."""
+
+    def __init__(self, *, max_body_bytes: int = 64 * 1024) -> None:
+        super().__init__()
+        self._max_body_bytes = max_body_bytes
+        self._methods: list[tuple[str, re.Pattern[str]]] = []
+        self.not_found(self._refuse_path)
+
+    def route(self, rule: str, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Powertools' own signature
+        pattern = re.compile(re.sub(r"<\w+>", "[^/]+", rule))
+        self._methods.append((method, pattern))
+        return super().route(rule, method, *args, **kwargs)
+
+    def lambda_handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context has no type
+        """What Lambda invokes."""
+        with invocation(context) as request_id:
+            try:
+                answer = self._answer(event, context)
+            except Refusal as refusal:
+                answer = self._refuse(refusal, request_id)
+            except MissingSetting as missing:
+                logger.critical("the function cannot start: %s", missing)
+                answer = self._refuse(refusals.InternalError(), request_id)
+            except Exception:
+                logger.exception("uncaught failure")
+                count("UncaughtFailure")
+                answer = self._refuse(refusals.InternalError(), request_id)
+            answer["headers"]["X-Request-Id"] = request_id
+            return answer
+
+    def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context has no type
+        if len(event.get("body") or "") > self._max_body_bytes * 2:
+            raise refusals.BodyTooLarge
+        if len(raw_body(event)) > self._max_body_bytes:
+            raise refusals.BodyTooLarge
+        return self.resolve(event, context)
+
+    def _refuse(self, refusal: Refusal, request_id: str) -> dict[str, Any]:
+        status = STATUS[type(refusal)]
+        log = logger.warning if status >= SERVER_ERROR else logger.info
+        log("refused", extra={"problem": refusal.slug(), "status": status})
+        count("Refused")
+        response = problem_response(refusal, request_id)
+        return {
+            "statusCode": response.status_code,
+            "headers": {"Content-Type": response.content_type, **response.headers},
+            "body": response.body,
+            "isBase64Encoded": False,
+        }
+
+    def _refuse_path(self, _: NotFoundError) -> Response[str]:
+        path = self.current_event.path
+        allowed = sorted({method for method, pattern in self._methods if pattern.fullmatch(path)})
+        if allowed:
+            raise refusals.MethodNotAllowed(f"Use {' or '.join(allowed)}.", allow=allowed)
+        raise refusals.NotFound
+
+    # What a route reads of its request.
+
+    def header(self, name: str) -> str | None:
+        """A request header by its name, in any case."""
+        return self.current_event.headers.get(name.lower())
+
+    def body(self) -> bytes:
+        """The body's bytes as the caller sent them."""
+        return raw_body(self.current_event.raw_event)
+
+    def body_as[M: BaseModel](self, model: type[M]) -> M:
+        """The JSON body as the model says; refuses another media type, what is no JSON, and what does not fit."""
+        media_type = (self.header("content-type") or "").split(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise refusals.UnsupportedMediaType
+        return _validated(lambda: model.model_validate_json(self.body(), strict=True))
+
+    def query_as[M: BaseModel](self, model: type[M]) -> M:
+        """The query string as the model says."""
+        return _validated(lambda: model.model_validate_strings(self.current_event.query_string_parameters))
+
+    @property
+    def request_id(self) -> str:
+        """The id of this invocation, on every line, answer and row that it leaves."""
+        return self.lambda_context.aws_request_id  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - Lambda's context has no type
+
+    def actor(self, kind: str, reason: str) -> dict[str, str | None]:
+        """Who acts, from where and why, for the audit. The address is AWS's word, never a header's."""
+        http = self.current_event.request_context.http
+        return {
+            "actor": kind,
+            "ip_address": http.source_ip,
+            "user_agent": (http.user_agent or "")[:300],
+            "reason": reason,
+            "request_id": self.request_id,
+        }
+
+    def idempotency_key(self, *, at_least: int = 1) -> str | None:
+        """The caller's key: bare or quoted, visible ASCII, at most 255 characters."""
+        given = {
+            _unquoted(key.strip())
+            for name in ("idempotency-key", "x-idempotency-key")
+            if (key := self.header(name)) is not None
+        }
+        if not given:
+            return None
+        key = given.pop()
+        if given or not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+            raise refusals.InvalidIdempotencyKey("Send one key of 1 to 255 visible ASCII characters.")
+        if len(key) < at_least:
+            raise refusals.InvalidIdempotencyKey(f"The key needs at least {at_least} characters here.")
+        return key
+
+
+def raw_body(event: Mapping[str, Any]) -> bytes:
+    """The bytes of the body, however the function URL has wrapped them."""
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as failure:
+        raise refusals.MalformedRequest from failure
+
+
+def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response[str]:
+    """An answer in JSON, whose bytes depend on `body` alone."""
+    text = body if isinstance(body, str) else dump(body)
+    return Response(status, "application/json", text, dict(headers or {}))
+
+
+def dump(body: object) -> str:
+    """JSON as all answers are written."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+def parsed_id(text: str, refusal: type[Refusal]) -> UUID:
+    """An id from a path; what is no UUID names nothing that exists."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise refusal from None
+
+
+def _unquoted(key: str) -> str:
+    return key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+
+
+def _validated[M: BaseModel](read: Callable[[], M]) -> M:
+    try:
+        return read()
+    except ValidationError as failure:
+        found = failure.errors(include_url=False, include_input=False, include_context=False)
+        if found[0]["type"] == "json_invalid":
+            raise refusals.MalformedRequest from None
+        raise refusals.InvalidRequest(errors=[_field_error(error) for error in found[:50]]) from None
+
+
+def _field_error(error: ErrorDetails) -> dict[str, str]:
+    """What is wrong with which field (RFC 6901); nothing that the caller sent but a plain field name goes back."""
+    location = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden" and not re.fullmatch(r"[\w-]{1,64}", location[-1], re.ASCII):
+        location.pop()
+    detail = "Input should be a UUID" if error["type"].startswith("uuid_") else error["msg"]
+    return {"pointer": "".join("/" + part for part in location), "detail": detail}

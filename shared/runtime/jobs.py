@@ -1,0 +1,47 @@
+"""The entry point of a function that a schedule, a queue or another function invokes."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runtime.observability import count, invocation, logger
+
+# What is left of the function's time for its last commit and its answer.
+RESERVE_SECONDS = 5.0
+
+
+class Budget:
+    """The time that a run may still spend."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def is_spent(self) -> bool:
+        return time.monotonic() >= self._ends_at
+
+
+type Job = Callable[[str, Budget], Mapping[str, Any]]
+
+
+def job(run: Job) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+    """A Lambda handler of `run(request_id, budget)`, whose counts become the answer, a log line and metrics."""
+
+    @functools.wraps(run)
+    def lambda_handler(_: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context has no type
+        with invocation(context) as request_id:
+            seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+            try:
+                result = dict(run(request_id, Budget(seconds)))
+            except Exception:
+                count("JobFailed")
+                logger.exception("the run failed")
+                raise
+            for name, value in result.items():
+                if isinstance(value, int) and not isinstance(value, bool):
+                    count(name.title().replace("_", ""), value)
+            logger.info("done", extra={"result": result})
+            return result
+
+    return lambda_handler
