@@ -104,7 +104,7 @@ LANGUAGE sql AS $$
     WHERE id = p_payment_id
 $$;
 
--- A word to the outside world, in the commit that causes it. No personal data: the receiver asks for what it may see.
+-- A word to the site's own back end, in the commit that causes it: it knows whom to write to, and about what.
 CREATE OR REPLACE FUNCTION notify(
     p_type text, p_reservation_id uuid, p_booking_id uuid, p_payment_id uuid, p_reason text, p_amount bigint
 ) RETURNS void
