@@ -61,12 +61,15 @@ def deliver(request_id: str, budget: Budget) -> dict[str, Any]:
     """Delivers what is due: `{"delivered", "retried", "dead", "more"}`. Two runs at once share the work."""
     started_at = datetime.now(UTC)
     result = {"delivered": 0, "retried": 0, "dead": 0, "more": False}
+    context = {"actor": "system", "actor_id": "deliver-outbox", "request_id": request_id}
     while not budget.is_spent:
-        rows = _database().run(lambda conn: outbox.claim_outbox(conn, limit=BATCH, lease=LEASE))
+        rows = _database().run(
+            lambda conn: outbox.claim_outbox(conn, limit=BATCH, lease=LEASE, context=context)
+        )
         if not rows:
             break
         with ThreadPoolExecutor(max_workers=BATCH) as pool:
-            for ended in pool.map(lambda row: _deliver_row(row, request_id), rows):
+            for ended in pool.map(lambda row: _deliver_row(row, context), rows):
                 result[ended] += 1
     result["more"] = budget.is_spent
     _database().run(
@@ -77,8 +80,9 @@ def deliver(request_id: str, budget: Budget) -> dict[str, Any]:
     return result
 
 
-def _deliver_row(row: Mapping[str, Any], request_id: str) -> str:
-    context = {"actor": "system", "actor_id": "deliver-outbox", "request_id": row["request_id"] or request_id}
+def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
+    # The story of what was delivered is that of the request that caused it.
+    context = {**run_context, "request_id": row["request_id"] or run_context["request_id"]}
     try:
         if row["kind"] == "refund":
             _send_refund(row, context)
@@ -92,8 +96,12 @@ def _deliver_row(row: Mapping[str, Any], request_id: str) -> str:
     except DeliveryRefused as failure:
         return _bury(row, str(failure), context)
     except Exception as failure:
-        logger.warning("an outbox row was not delivered", extra={"outbox_id": row["id"]}, exc_info=True)
         error = f"{type(failure).__name__}: {failure}"[:500]
+        logger.warning(
+            "an outbox row was not delivered",
+            extra={"outbox_id": row["id"], "kind": row["kind"], "error": error},
+            exc_info=not isinstance(failure, DeliveryFailed),
+        )
         if row["attempt"] >= MAX_ATTEMPTS:
             return _bury(row, error, context)
         _database().run(lambda conn: outbox.retry_outbox(conn, row["id"], row["attempt"], error=error))

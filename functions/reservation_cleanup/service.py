@@ -60,7 +60,7 @@ def _claim() -> list[dict[str, Any]]:
 
 def _close_all(payments: list[dict[str, Any]], request_id: str, result: dict[str, Any]) -> None:
     with ThreadPoolExecutor(max_workers=PAID_BATCH) as pool:
-        for closed in pool.map(lambda payment: _close(payment, request_id), payments):
+        for payment, closed in zip(payments, pool.map(lambda payment: _close(payment, request_id), payments), strict=True):
             match closed:
                 case Closed.RELEASED:
                     result["released"] += 1
@@ -69,11 +69,10 @@ def _close_all(payments: list[dict[str, Any]], request_id: str, result: dict[str
                 case Closed.REFUNDED:
                     result["confirmed"] += 1
                     kick_outbox(load(PaymentSettings).deliver_outbox_function)
-                case Closed.KEPT:
+                case Closed.KEPT | Closed.UNANSWERED:
                     result["kept"] += 1
-                case Closed.UNANSWERED:
-                    result["kept"] += 1
-                    count("CloseUnanswered")
+                    if payment["past_ceiling"]:
+                        count("HoldPastCeiling")
                 case None:
                     result["failed"] += 1
 

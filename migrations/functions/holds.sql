@@ -260,6 +260,7 @@ LANGUAGE sql STABLE AS $$
         'waiting', (SELECT coalesce(jsonb_agg(waiting.id), '[]') FROM (
             SELECT r.id FROM ticket_reservations r JOIN payment_intents_log p ON p.id = r.payment_id
             WHERE r.status = 'active' AND r.expires_at <= now() AND p.lease_until <= now() AND p.next_ask_at <= now()
+              AND coalesce(p.payment_intent_id, p.checkout_session_id) IS NOT NULL
               AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (p_slots))
             ORDER BY r.expires_at LIMIT 3
         ) waiting)

@@ -11,7 +11,7 @@ LANGUAGE sql STABLE AS $$
         'created_at', extract(epoch FROM p.created_at),
         'age_seconds', extract(epoch FROM clock_timestamp() - p.created_at), 'attempt', p.attempt,
         'captured_amount', p.captured_amount, 'canceled', p.canceled_at IS NOT NULL,
-        'expires_at', rfc3339(r.expires_at), 'closing_as', r.closing_as,
+        'expires_at', rfc3339(r.expires_at), 'past_ceiling', r.ceiling_at <= now() AND p.funds_awaited_at IS NULL,
         'known', p.payment_intent_id IS NOT NULL OR p.checkout_session_id IS NOT NULL
     )
     FROM payment_intents_log p JOIN ticket_reservations r ON r.id = p.reservation_id WHERE p.id = p_payment_id

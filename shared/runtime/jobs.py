@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runtime.observability import count, invocation, logger
+from runtime.settings import MissingSetting
 
 # What is left of the function's time for its last commit and its answer.
 RESERVE_SECONDS = 5.0
@@ -34,6 +35,9 @@ def job(run: Job) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
             seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
             try:
                 result = dict(run(request_id, Budget(seconds)))
+            except MissingSetting as missing:
+                logger.critical("the function cannot start: %s", missing)
+                raise RuntimeError("not configured: see the log") from None
             except Exception:
                 count("JobFailed")
                 logger.exception("the run failed")

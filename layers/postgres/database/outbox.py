@@ -6,9 +6,10 @@ from typing import Any
 from database.connection import Connection, Context, call
 
 
-def claim_outbox(conn: Connection, *, limit: int, lease: timedelta) -> list[dict[str, Any]]:
+def claim_outbox(conn: Connection, *, limit: int, lease: timedelta, context: Context) -> list[dict[str, Any]]:
     """Up to `limit` due rows, leased; `attempt` is the fencing token of what follows."""
-    return [row[0] for row in conn.execute("SELECT * FROM claim_outbox(%s, %s)", [limit, lease])]
+    query = "SELECT coalesce(jsonb_agg(row), '[]') FROM claim_outbox(%s, %s) AS row"
+    return call(conn, query, [limit, lease], context=context)
 
 
 def settle_outbox(conn: Connection, outbox_id: str, attempt: int, *, status: str, error: str | None = None) -> bool:

@@ -45,12 +45,19 @@ class StripeRefund:
 class StripeGateway:
     """One account's API; keeps its connections between the calls of an execution environment."""
 
-    def __init__(self, secret_key: str, api_base: str | None = None, *, seconds_a_try: float = SECONDS_A_TRY) -> None:
+    def __init__(
+        self,
+        secret_key: str,
+        api_base: str | None = None,
+        *,
+        seconds_a_try: float = SECONDS_A_TRY,
+        retries: int = RETRIES,
+    ) -> None:
         self._client = stripe.StripeClient(
             secret_key,
             base_addresses={"api": api_base} if api_base else {},
             http_client=stripe.RequestsClient(timeout=seconds_a_try),
-            max_network_retries=RETRIES,
+            max_network_retries=retries,
         ).v1
 
     def create(self, mode: str, parameters: Mapping[str, Any], key: str) -> StripePayment:
