@@ -7,7 +7,15 @@ import os
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 
 class MissingSetting(Exception):
@@ -42,9 +50,16 @@ class StripeSettings(DatabaseSettings):
 
     stripe_secret_key: Annotated[str, Field(pattern=r"^(sk|rk)_(test|live)_")]
     stripe_api_base: str | None = None
-    livemode: bool = False
+    livemode: Annotated[bool, Field(validate_default=True)] = False
     stripe_account_id: str | None = None
     deliver_outbox_function: str | None = None
+
+    @field_validator("livemode")
+    @classmethod
+    def _fits_the_key(cls, livemode: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it so
+        if ("_live_" in info.data.get("stripe_secret_key", "")) != livemode:
+            raise ValueError("it is not the mode of STRIPE_SECRET_KEY")
+        return livemode
 
 
 class PaymentSettings(StripeSettings):
