@@ -1,0 +1,72 @@
+"""Servers that take what the functions send to the outside world, answer kindly, and remember it.
+
+`GET /_requests` tells what came: `[{"method", "path", "headers", "body"}]`, the oldest first.
+"""
+
+import json
+import socket
+from collections import deque
+from typing import Any
+
+from aiohttp import web
+
+REMEMBERED = 10_000
+
+
+class Sink:
+    """Takes any request with 200; as a GitHub, also answers the calls about issues as GitHub does."""
+
+    def __init__(self, *, github: bool = False) -> None:
+        self.requests: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self.issues: list[dict[str, Any]] = []
+        self.github = github
+        self._runner = web.ServerRunner(web.Server(self._serve))
+
+    async def open(self, listening: socket.socket) -> None:
+        """Accept connections on a bound socket."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
+
+    async def close(self) -> None:
+        """Accept no more."""
+        await self._runner.cleanup()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/_requests":
+            return web.json_response(list(self.requests))
+        body = (await request.content.read()).decode(errors="replace")
+        entry = {"method": request.method, "path": request.path_qs, "headers": dict(request.headers), "body": body}
+        self.requests.append(entry)
+        if self.github:
+            return self._as_github(request, body)
+        return web.json_response({"received": True})
+
+    def _as_github(self, request: web.BaseRequest, body: str) -> web.Response:
+        """https://docs.github.com/en/rest/issues/issues"""
+        base, _, number = request.path.rstrip("/").partition("/issues")
+        fields = _object(body)
+        if request.method == "POST" and not number:
+            issue = {"number": len(self.issues) + 1, "state": "open", "title": "", "body": None, "labels": []} | fields
+            web_url = f"http://{request.host}{base.removeprefix('/repos')}/issues/{issue['number']}"
+            issue |= {"html_url": web_url, "url": f"http://{request.host}{base}/issues/{issue['number']}"}
+            self.issues.append(issue)
+            return web.json_response(issue, status=201)
+        index, _, what = number.strip("/").partition("/")
+        if not index.isdigit() or not 1 <= int(index) <= len(self.issues):
+            if request.method == "GET" and not number:
+                return web.json_response(self.issues)
+            return web.json_response({"message": "Not Found"}, status=404)
+        issue = self.issues[int(index) - 1]
+        if request.method == "PATCH":
+            issue |= fields
+        if request.method == "POST" and what == "comments":
+            return web.json_response({"id": len(self.requests), "body": fields.get("body", "")}, status=201)
+        return web.json_response(issue)
+
+
+def _object(body: str) -> dict[str, Any]:
+    try:
+        value: object = json.loads(body)
+    except ValueError:
+        return {}
+    return {str(name): member for name, member in value.items()} if isinstance(value, dict) else {}
