@@ -1,0 +1,52 @@
+# Every target brings its own environment: Python 3.13, make and a package index are all that is needed.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+python := .venv/bin/python
+# Settings given to make reach the programs as environment variables, whichever way they were given.
+export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED PYTHON
+export PYTHONPATH := .:shared:layers/postgres:layers/stripe
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help env env-local demo test up down invoke migrate check format lock clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: env-local ## Sell out a show while things break, and print what held (SEED= STATE=)
+	@$(python) -m local.demo
+
+test: env ## Run every test (ARGS='-k webhook -x' and the like go to pytest)
+	@$(python) -m pytest -n auto --dist loadgroup $(ARGS)
+
+up: env-local ## Start the machine-sized cloud (PORT=8787 STATE=.local DETACH=1 SCHEDULES=off RATE_LIMITS=off LOCAL_ENVIRONMENTS=8)
+	@$(python) -m local up
+
+down: env-local ## Stop it (STATE=.local)
+	@$(python) -m local down
+
+invoke: env-local ## Invoke a function of the running cloud once (FUNCTION=reservation-cleanup EVENT=events/x.json STATE=.local)
+	@$(python) -m local invoke '$(FUNCTION)' $(if $(EVENT),--event '$(EVENT)')
+
+migrate: env-local ## Bring a database up to date: DATABASE_OWNER_URL's if set, else the running cloud's
+	@$(python) -m local migrate
+
+check: env ## Lint, types, migrations, exports, template
+	@$(python) -m scripts.check
+
+format: env ## Format the Python files
+	@$(python) -m ruff check --fix-only --quiet . ; $(python) -m ruff format .
+
+lock: env ## Renew uv.lock after a change of pyproject.toml, and the layers' requirements
+	@$(python) -m scripts.requirements write
+
+env: ## Make .venv from uv.lock, with all that tests and checks need
+	@scripts/environment all
+
+env-local:
+	@scripts/environment local
+
+clean: ## Remove what can be made again (not .local, a cloud's state)
+	rm -rf .venv .venv.lock .aws-sam .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
