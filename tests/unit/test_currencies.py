@@ -1,7 +1,11 @@
 """The currency table is Stripe's, whole and consistent, and its limits are exact at their edges."""
 
-from decimal import Decimal, localcontext
 import json
+from decimal import Decimal, localcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.currencies import (
     CURRENCIES,
@@ -13,8 +17,6 @@ from domain.currencies import (
     is_chargeable,
     to_major,
 )
-from hypothesis import given, strategies as st
-import pytest
 
 codes = st.sampled_from(sorted(CURRENCIES))
 amounts = st.integers(min_value=-(10**13), max_value=10**13)
@@ -160,9 +162,9 @@ def test_an_amount_reads_as_people_write_it(amount: int, code: str, text: str) -
 def test_the_table_cannot_be_changed() -> None:
     """A shared constant: neither an entry nor a field of one can be replaced at run time."""
     with pytest.raises(TypeError):
-        CURRENCIES["usd"] = currency("eur")  # type: ignore[index] # the point of the test
+        CURRENCIES["usd"] = currency("eur")  # pyright: ignore[reportIndexIssue] - the point of the test
     with pytest.raises(AttributeError):
-        currency("usd").step = 2  # type: ignore[misc] # the point of the test
+        currency("usd").step = 2  # pyright: ignore[reportAttributeAccessIssue] - the point of the test
 
 
 def test_to_major_is_a_decimal() -> None:
