@@ -6,7 +6,6 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 python := .venv/bin/python
 # Settings given to make reach the programs as environment variables, whichever way they were given.
 export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED PYTHON
-export PYTHONPATH := .:shared:layers/postgres:layers/stripe
 export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help env env-local demo test up down invoke migrate check format lock clean
@@ -30,7 +29,7 @@ invoke: env-local ## Invoke a function of the running cloud once (FUNCTION=reser
 	@$(python) -m local invoke '$(FUNCTION)' $(if $(EVENT),--event '$(EVENT)')
 
 migrate: env-local ## Bring a database up to date: DATABASE_OWNER_URL's if set, else the running cloud's
-	@$(python) -m local migrate
+	@if [ -n "$$DATABASE_OWNER_URL" ]; then $(python) -m scripts.migrate; else $(python) -m local invoke migrate; fi
 
 check: env ## Lint, types, migrations, exports, template
 	@$(python) -m scripts.check
