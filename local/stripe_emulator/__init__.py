@@ -1,1 +1,1 @@
-"""A stateful emulator of the part of Stripe's HTTP API that takes payments: for tests and for the local stack."""
+"""A stateful emulator of the part of Stripe's HTTP API that takes payments."""

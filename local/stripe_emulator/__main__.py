@@ -21,7 +21,7 @@ from local.stripe_emulator.storage import Storage
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.stripe_emulator",
-        description="Emulates the part of Stripe's API that takes payments; prints 'ready URL' once it listens.",
+        description="Emulates the payments part of Stripe's API; prints 'ready URL' once it listens.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to bind (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to bind; 0, the default, chooses one")
@@ -32,7 +32,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--api-version", default=stripe.api_version, help="API version that events carry (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, help="repeats what is left to chance: drops, shuffles, probabilities")
+    parser.add_argument(
+        "--seed", type=int, help="repeats what is left to chance: drops, shuffles, probabilities"
+    )
     return parser.parse_args()
 
 
@@ -51,7 +53,7 @@ def main() -> int:
         arguments.secret_key, arguments.api_version, arguments.webhook_url, arguments.webhook_secret
     )
     storage = Storage(arguments.state)
-    chance = random.Random(arguments.seed)  # noqa: S311 - faults, not secrets
+    chance = random.Random(arguments.seed)
     account = Account(settings, storage, time.time, chance, faults=load_faults(storage))
     asyncio.run(_serve_until_signalled(account, bound))
     storage.close()
@@ -67,7 +69,7 @@ async def _serve_until_signalled(account: Account, bound: socket.socket) -> None
 
 
 def _refuse(message: str) -> int:
-    print(f"stripe emulator: {message}", file=sys.stderr)  # noqa: T201 - a command's error line
+    print(f"stripe emulator: {message}", file=sys.stderr)
     return 2
 
 

@@ -12,14 +12,15 @@ from local.stripe_emulator.authentication import authenticate, secret_key_requir
 from local.stripe_emulator.endpoints import find_endpoint
 from local.stripe_emulator.errors import StripeError, invalid_parameter, of_status, unknown_url
 from local.stripe_emulator.faults import ResponseFault, save_faults
-from local.stripe_emulator.form import decode
-from local.stripe_emulator.identifiers import new_id
+from local.stripe_emulator.form import Form, FormValue, decode
 from local.stripe_emulator.idempotency import InFlight, Kept, Request, keep, request_under
+from local.stripe_emulator.identifiers import new_id
+from local.stripe_emulator.method_types import refuse_removed_parameters
 from local.stripe_emulator.shapes import PUBLIC_INTENT_FIELDS
 
 type Json = dict[str, Any]
 
-# What a fault answers as if an endpoint had run, and so is kept under the key; other 5xx come from Stripe's edge.
+# Faults that stand for an endpoint's own result, kept under the key; other 5xx come from Stripe's edge.
 _EXECUTED_FAULTS = (402, 500)
 _FORM = "application/x-www-form-urlencoded"
 
@@ -40,8 +41,9 @@ class Exchange:
     method: str
     path: str
     request_id: str
-    parameters: Json = field(default_factory=dict[str, Any])
+    parameters: Form = field(default_factory=dict[str, FormValue])
     publishable: bool = False
+    version: str | None = None
     idempotency: Request | None = None
 
 
@@ -84,6 +86,7 @@ class Api:
         secret_key = self._account.settings.secret_key
         exchange.publishable = authenticate(request.headers, parameters, secret_key)
         exchange.parameters = parameters
+        exchange.version = request.headers.get("Stripe-Version")
         key = request.headers.get("Idempotency-Key")
         if key and request.method == "POST":
             exchange.idempotency = request_under(key, request.path, parameters)
@@ -112,9 +115,7 @@ class Api:
         with account.storage.transaction():
             try:
                 with account.storage.transaction():
-                    if faulted_status is not None:
-                        raise StripeError(faulted_status, of_status(faulted_status), executed=True)
-                    answer = self._answer(exchange)
+                    answer = self._answer(exchange, faulted_status)
                 kept = Kept(answer.status, _text(self._finished(exchange, answer)), exchange.request_id)
             except StripeError as error:
                 if not error.executed:
@@ -124,13 +125,16 @@ class Api:
                 keep(account, exchange.idempotency, kept)
         return kept
 
-    def _answer(self, exchange: Exchange) -> Answer:
+    def _answer(self, exchange: Exchange, faulted_status: int | None) -> Answer:
+        if faulted_status is not None:
+            raise StripeError(faulted_status, of_status(faulted_status), executed=True)
         found = find_endpoint(exchange.method, exchange.path)
         if found is None:
             raise unknown_url(exchange.method, exchange.path)
         endpoint, parts = found
         if exchange.publishable and not endpoint.publishable:
             raise secret_key_required()
+        refuse_removed_parameters(set(exchange.parameters), exchange.version)
         parameters = endpoint.parameters.read(exchange.parameters)
         return endpoint.handler(self._call(exchange, parts), parameters)
 
@@ -168,7 +172,7 @@ class Api:
         headers = {
             **_CORS,
             "Request-Id": exchange.request_id,
-            "Stripe-Version": self._account.settings.api_version,
+            "Stripe-Version": exchange.version or self._account.settings.api_version,
         }
         if exchange.idempotency is not None:
             headers["Idempotency-Key"] = exchange.idempotency.key
@@ -183,7 +187,7 @@ class Api:
 
 
 def _text(body: Json) -> str:
-    return json.dumps(body, indent=2)
+    return json.dumps(body)
 
 
 async def _pause(fault: ResponseFault) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from local.stripe_emulator.errors import StripeError, unauthorized
+from local.stripe_emulator.form import Form
 
 _LIVE = re.compile(r"(sk|rk|pk)_live_")
 
@@ -16,19 +17,21 @@ def is_live(key: str) -> bool:
     return _LIVE.match(key) is not None
 
 
-def authenticate(headers: Mapping[str, str], parameters: dict[str, object], secret_key: str) -> bool:
-    """Whether the caller has only a publishable key. Takes `key` out of the parameters, as Stripe.js sends it.
+def authenticate(headers: Mapping[str, str], parameters: Form, secret_key: str) -> bool:
+    """Whether the key is only a publishable one. Stripe.js sends it as `key`: that parameter is taken out.
 
     Raises StripeError, 401, for a missing, wrong or live key.
     """
     key = _key_of(headers.get("Authorization", "")) or parameters.pop("key", None)
     if not key or not isinstance(key, str):
         raise unauthorized(
-            "You did not provide an API key. You need to provide your API key in the Authorization header, using "
-            "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
+            "You did not provide an API key. You need to provide your API key in the Authorization header, "
+            "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
         )
     if is_live(key):
-        raise unauthorized("This is the emulator: it takes test keys only, and a live key must never reach it.")
+        raise unauthorized(
+            "This is the emulator: it takes test keys only, and a live key must never reach it."
+        )
     if key.startswith("pk_test_"):
         return True
     if not hmac.compare_digest(key.encode(), secret_key.encode()):

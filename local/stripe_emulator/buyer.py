@@ -2,6 +2,7 @@
 
 from local.stripe_emulator import intents, sessions
 from local.stripe_emulator.account import Account, Answer, Call
+from local.stripe_emulator.attempts import authenticate
 from local.stripe_emulator.errors import no_such
 
 
@@ -13,11 +14,11 @@ def pay_session(account: Account, session_id: str, token: str) -> Answer:
 
 
 def authenticate_intent(account: Account, intent_id: str, *, succeeded: bool) -> Answer:
-    """End the 3-D Secure step of an intent; answers the intent, or 402 where the card is declined after it."""
+    """End the 3-D Secure step of an intent; answers the intent, or 402 if the card is then declined."""
     with account.storage.transaction():
         call = Call(account)
         intent = intents.load(call, intent_id)
-        answer = intents.authenticate(call, intent, succeeded=succeeded)
+        answer = authenticate(call, intent, succeeded=succeeded)
         sessions.settle(call, intent)
         return answer
 

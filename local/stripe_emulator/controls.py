@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
 
@@ -56,7 +57,9 @@ class Controls:
     async def pay_session(self, request: web.Request) -> web.Response:
         """The buyer submits the checkout page: `{"payment_method"}`."""
         return await _act(
-            request, "payment_method", lambda session_id, token: buyer.pay_session(self._account, session_id, token)
+            request,
+            "payment_method",
+            lambda session_id, token: buyer.pay_session(self._account, session_id, token),
         )
 
     async def authenticate_session(self, request: web.Request) -> web.Response:
@@ -83,14 +86,18 @@ class Controls:
 async def _act(request: web.Request, field: str, act: Callable[[str, str], Answer]) -> web.Response:
     """Run `act` on the id in the path and the one field of the body."""
     try:
-        document = await _json(request)
-        value = document.get(field) if isinstance(document, dict) and set(document) == {field} else None
-        if not isinstance(value, str):
-            raise invalid_parameter(f'The body must be {{"{field}": "..."}}', param=field)
-        answer = act(request.match_info["id"], value)
+        answer = act(request.match_info["id"], _only_field(await _json(request), field))
     except StripeError as error:
         return web.json_response({"error": error.error}, status=error.status)
     return web.json_response(answer.body, status=answer.status)
+
+
+def _only_field(document: object, field: str) -> str:
+    fields = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+    value = fields.get(field)
+    if set(fields) != {field} or not isinstance(value, str):
+        raise invalid_parameter(f'The body must be {{"{field}": "..."}}', param=field)
+    return value
 
 
 def _succeeded(outcome: str) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import hmac
-import json
 from typing import Any
 
 import aiohttp
@@ -13,7 +12,7 @@ from local.stripe_emulator.account import Account
 _TIMEOUT_S = 10
 _MOST_IN_FLIGHT = 16
 
-# Stripe begins with minutes; here a local stack that was down for a moment must get its events within seconds.
+# Stripe begins with minutes; a local stack that was down for a moment must get its events within seconds.
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 30
 
@@ -35,8 +34,9 @@ class Courier:
     What is on its way when the process dies is delivered again: the queue is in the account's storage.
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, url: str) -> None:
         self._account = account
+        self._url = url
         self._woken = asyncio.Event()
         self._in_flight: dict[int, asyncio.Task[None]] = {}
 
@@ -98,10 +98,9 @@ class Courier:
 
     async def _deliver(self, http: aiohttp.ClientSession, seq: int, event_id: str) -> None:
         settings = self._account.settings
-        stored = self._account.storage.find("event", event_id)
-        if stored is None or settings.webhook_url is None:
-            return
-        payload = json.dumps(stored.body, indent=2)
+        (payload,) = self._account.storage.execute(
+            "SELECT body FROM objects WHERE id = ?", (event_id,)
+        ).fetchone()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
@@ -112,7 +111,7 @@ class Courier:
         failure: str | None = None
         try:
             async with http.post(
-                settings.webhook_url, data=payload.encode(), headers=headers, allow_redirects=False
+                self._url, data=payload.encode(), headers=headers, allow_redirects=False
             ) as response:
                 await response.read()
                 status = response.status

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from local.stripe_emulator import events, intents, refunds, sessions
@@ -30,7 +31,9 @@ type Handler = Callable[[Call, Json], Answer]
 
 _TYPES = Sequence(Choice(("card",)))
 _CAPTURE = Choice(("automatic", "automatic_async"))
-_ADDRESS = Group({name: Text(clears=True) for name in ("city", "country", "line1", "line2", "postal_code", "state")})
+_ADDRESS = Group(
+    {name: Text(clears=True) for name in ("city", "country", "line1", "line2", "postal_code", "state")}
+)
 _SHIPPING = Group(
     {"address": _ADDRESS, "name": Text(), "carrier": Text(), "phone": Text(), "tracking_number": Text()},
     required=("address", "name"),
@@ -41,13 +44,17 @@ _DESCRIBING: Mapping[str, Parameter] = {
     "statement_descriptor": Text(22, clears=True),
     "statement_descriptor_suffix": Text(22, clears=True),
 }
+_ALLOWED_TYPES: Mapping[str, Parameter] = {
+    "allowed_payment_method_types": Sequence(Text(50)),
+    "payment_method_types": _TYPES,
+}
 _INTENT: Mapping[str, Parameter] = {
     **EXPAND,
     **_DESCRIBING,
+    **_ALLOWED_TYPES,
     "capture_method": _CAPTURE,
     "metadata": METADATA,
     "payment_method": Text(),
-    "payment_method_types": _TYPES,
     "setup_future_usage": Choice(("off_session", "on_session")),
     "shipping": _SHIPPING,
     "transfer_group": Text(clears=True),
@@ -86,6 +93,7 @@ CONFIRM_INTENT = Group(
 CREATE_SESSION = Group(
     {
         **EXPAND,
+        **_ALLOWED_TYPES,
         "cancel_url": Text(),
         "client_reference_id": Text(200),
         "customer_email": Text(800),
@@ -111,7 +119,6 @@ CREATE_SESSION = Group(
         "metadata": METADATA,
         "mode": Choice(("payment",)),
         "payment_intent_data": Group({**_DESCRIBING, "metadata": METADATA}),
-        "payment_method_types": _TYPES,
         "submit_type": Choice(("auto", "book", "donate", "pay")),
         "success_url": Text(),
         "ui_mode": Choice(("hosted_page",)),
@@ -134,7 +141,7 @@ _RETRIEVE = Group(EXPAND)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One method of one path; `{name}` in it is a part of the path. `publishable`: open to a browser's key."""
+    """One method of one path; `{name}` is a part of it. `publishable`: open to a browser's key."""
 
     method: str
     path: str
@@ -142,10 +149,13 @@ class Endpoint:
     handler: Handler
     publishable: bool = False
 
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path))
+
     def match(self, path: str) -> dict[str, str] | None:
         """The parts of the path that are named, or None if it is another path."""
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
-        found = re.fullmatch(pattern, path)
+        found = self._pattern.fullmatch(path)
         return None if found is None else found.groupdict()
 
 
@@ -207,8 +217,8 @@ def _list_sessions(call: Call, parameters: Json) -> Answer:
 
 
 def _list_line_items(call: Call, parameters: Json) -> Answer:
-    sessions.load(call, call.path["id"])
-    return Answer(line_items(call, call.path["id"], limit=parameters.get("limit", 10)))
+    stored = sessions.load(call, call.path["id"])
+    return Answer(line_items(stored, limit=parameters.get("limit", 10)))
 
 
 def _expire_session(call: Call, _: Json) -> Answer:
@@ -287,8 +297,10 @@ def _expanding(handler: Handler) -> Handler:
     return expanded
 
 
-def _get(path: str, fields: Mapping[str, Parameter], handler: Handler, **more: Any) -> Endpoint:  # noqa: ANN401 - Endpoint's own fields
-    return Endpoint("GET", path, Group(fields, **more), _expanding(handler))
+def _get(
+    path: str, fields: Mapping[str, Parameter], handler: Handler, *, required: tuple[str, ...] = ()
+) -> Endpoint:
+    return Endpoint("GET", path, Group(fields, required), _expanding(handler))
 
 
 _INTENTS, _SESSIONS, _REFUNDS = "/v1/payment_intents", "/v1/checkout/sessions", "/v1/refunds"
@@ -310,7 +322,9 @@ ENDPOINTS = (
         publishable=True,
     ),
     Endpoint("POST", _INTENTS + "/{id}", UPDATE_INTENT, _expanding(_update_intent)),
-    Endpoint("POST", _INTENTS + "/{id}/confirm", CONFIRM_INTENT, _expanding(_confirm_intent), publishable=True),
+    Endpoint(
+        "POST", _INTENTS + "/{id}/confirm", CONFIRM_INTENT, _expanding(_confirm_intent), publishable=True
+    ),
     Endpoint(
         "POST",
         _INTENTS + "/{id}/cancel",

@@ -16,7 +16,9 @@ class StripeError(Exception):
         self.executed = executed
 
 
-def error_object(kind: str, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+def error_object(
+    kind: str, message: str, *, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
     """An error object of type `kind`; what does not apply is left out, as Stripe does."""
     error: dict[str, Any] = {"message": message, "type": kind}
     if code is not None:

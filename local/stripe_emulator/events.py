@@ -93,8 +93,8 @@ def with_pending_webhooks(call: Call, events: Sequence[Json]) -> list[Json]:
 def deliveries(account: Account) -> list[Json]:
     """One entry an event, oldest first: attempts over all copies, and how the last of them ended.
 
-    `last_status` is null until every copy has been answered; a copy that is still refused shows its status.
-    `pending` counts the copies that are still to be delivered.
+    `last_status` is 2xx once every copy has been taken; until then that of a refused copy, or null.
+    `pending` counts the copies that are still to be delivered. A dropped event is no delivery.
     """
     rows = account.storage.execute(
         """
@@ -102,9 +102,8 @@ def deliveries(account: Account) -> list[Json]:
                CASE WHEN count(*) FILTER (WHERE state <> 'delivered') = 0 THEN max(last_status)
                     ELSE max(last_status) FILTER (WHERE state <> 'delivered') END,
                count(*) FILTER (WHERE state IN ('waiting', 'held')),
-               max(state = 'dropped'),
                max(last_error)
-        FROM deliveries GROUP BY event_id ORDER BY min(seq)
+        FROM deliveries WHERE state <> 'dropped' GROUP BY event_id ORDER BY min(seq)
         """
     )
     return [
@@ -114,8 +113,7 @@ def deliveries(account: Account) -> list[Json]:
             "attempts": attempts,
             "last_status": last_status,
             "pending": pending,
-            "dropped": bool(dropped),
             "last_error": last_error,
         }
-        for event_id, kind, attempts, last_status, pending, dropped, last_error in rows
+        for event_id, kind, attempts, last_status, pending, last_error in rows
     ]

@@ -1,4 +1,4 @@
-"""`expand[]`: ids replaced by the objects they name. https://docs.stripe.com/api/expanding_objects"""
+"""`expand[]`: ids replaced by the objects they name (https://docs.stripe.com/api/expanding_objects)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from local.stripe_emulator.account import Call
 from local.stripe_emulator.errors import invalid_parameter
 from local.stripe_emulator.listing import Conditions, list_object, page
+from local.stripe_emulator.storage import Stored
 
 type Json = dict[str, Any]
 
@@ -24,7 +25,7 @@ _REFERENCES = {
 
 
 def expand(call: Call, body: Json, paths: Sequence[str]) -> Json:
-    """The body with each dotted path expanded; a list's begin with `data`. StripeError for what has no object."""
+    """The body with each dotted path expanded, a list's below `data`; StripeError for any other field."""
     for path in paths:
         steps = path.split(".")
         if len(steps) > _DEEPEST:
@@ -50,7 +51,8 @@ def _expand(call: Call, body: Json, steps: Sequence[str], path: str) -> None:
 def _fill(call: Call, body: Json, field: str, path: str) -> None:
     kind = body.get("object", "")
     if (kind, field) == ("checkout.session", "line_items"):
-        body[field] = line_items(call, body["id"])
+        session = call.storage.find(kind, body["id"])
+        body[field] = None if session is None else line_items(session)
     elif (kind, field) == ("charge", "refunds"):
         body[field] = refunds_of_charge(call, body["id"])
     elif (kind, field) in _REFERENCES:
@@ -61,11 +63,10 @@ def _fill(call: Call, body: Json, field: str, path: str) -> None:
         raise invalid_parameter(f"This property cannot be expanded ({path}).", param="expand")
 
 
-def line_items(call: Call, session_id: str, *, limit: int = 10) -> Json:
+def line_items(session: Stored, *, limit: int = 10) -> Json:
     """The first lines of a session."""
-    stored = call.storage.find("checkout.session", session_id)
-    lines = [] if stored is None else stored.private["line_items"]
-    url = f"/v1/checkout/sessions/{session_id}/line_items"
+    lines: list[Json] = session.private["line_items"]
+    url = f"/v1/checkout/sessions/{session.id}/line_items"
     return list_object(url, lines[:limit], has_more=len(lines) > limit)
 
 

@@ -4,10 +4,11 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from local.stripe_emulator.storage import Storage
 
+_METHODS = (None, "GET", "POST", "DELETE")
 _LONGEST_DELAY_MS = 600_000
 _MOST_COPIES = 100
 _MOST_TIMES = 10**9
@@ -21,9 +22,9 @@ class InvalidFaults(ValueError):
 class ResponseFault:
     """What happens to the next `times` requests that match `method` and `path` (None: any).
 
-    `status` answers an error instead of working; `timeout_before` and `timeout_after` close the connection without
-    an answer, before or after the work; `delay_ms` comes first. `probability` is that of striking a matching
-    request; `times` counts the requests that were struck.
+    `status` answers an error instead of working; `timeout_before` and `timeout_after` close the connection
+    without an answer, before or after the work; `delay_ms` comes first. `probability` is that of striking a
+    matching request; `times` counts the requests that were struck.
     """
 
     method: str | None = None
@@ -79,7 +80,7 @@ def parse_faults(document: object) -> Faults:
         shuffle_ms=_whole(fields, "shuffle_ms", 0, 0, _LONGEST_DELAY_MS),
         drop=_number(fields, "drop", 0.0, 1),
         search_lag_s=_number(fields, "search_lag_s", 10, 3600),
-        responses=[_parse_rule(rule) for rule in rules],
+        responses=[_parse_rule(rule) for rule in cast("list[object]", rules)],
     )
 
 
@@ -99,15 +100,16 @@ def save_faults(storage: Storage, faults: Faults) -> None:
 def _parse_rule(document: object) -> ResponseFault:
     fields = _mapping(document, "a response", ResponseFault)
     method = _text(fields, "method")
+    if method not in _METHODS:
+        raise InvalidFaults("method must be GET, POST or DELETE")
     path = _text(fields, "path")
     if path is not None and ("?" in path or not path.startswith("/")):
         raise InvalidFaults("path must begin with / and have no query")
-    status = fields.get("status")
     return ResponseFault(
-        method=None if method is None else method.upper(),
+        method=method,
         path=path,
         times=_whole(fields, "times", 1, 0, _MOST_TIMES),
-        status=None if not status and status is not False else _whole(fields, "status", 500, 400, 599),
+        status=None if fields.get("status") is None else _whole(fields, "status", 500, 400, 599),
         timeout_before=_flag(fields, "timeout_before", False),
         timeout_after=_flag(fields, "timeout_after", False),
         delay_ms=_whole(fields, "delay_ms", 0, 0, _LONGEST_DELAY_MS),
@@ -118,10 +120,11 @@ def _parse_rule(document: object) -> ResponseFault:
 def _mapping(document: object, what: str, kind: type[Faults] | type[ResponseFault]) -> Mapping[str, object]:
     if not isinstance(document, dict):
         raise InvalidFaults(f"{what} must be an object")
-    unknown = sorted(set(document) - set(kind.__dataclass_fields__))
+    fields = cast("dict[str, object]", document)
+    unknown = sorted(set(fields) - set(kind.__dataclass_fields__))
     if unknown:
         raise InvalidFaults(f"unknown field in {what}: {', '.join(unknown)}")
-    return document
+    return fields
 
 
 def _flag(fields: Mapping[str, object], name: str, default: bool) -> bool:

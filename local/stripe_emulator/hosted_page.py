@@ -70,7 +70,9 @@ class HostedPages:
         except StripeError as error:
             return self._session_page(session_id, problem=str(error), status=error.status)
         if answer.status != 200:
-            return self._session_page(session_id, problem=answer.body["error"]["message"], status=answer.status)
+            return self._session_page(
+                session_id, problem=answer.body["error"]["message"], status=answer.status
+            )
         if answer.body["status"] == "open":
             return _redirect(f"/authenticate/{answer.body['payment_intent']}")
         return _redirect(_success_url(answer.body))
@@ -125,7 +127,9 @@ class HostedPages:
         except StripeError:
             return None
 
-    def _session_page(self, session_id: str, *, problem: str | None = None, status: int = 200) -> web.Response:
+    def _session_page(
+        self, session_id: str, *, problem: str | None = None, status: int = 200
+    ) -> web.Response:
         try:
             stored = sessions.load(Call(self._account), session_id)
         except StripeError:
@@ -148,15 +152,17 @@ def _form(session: Json, lines: list[Json], problem: str | None) -> str:
         for line in lines
     )
     options = "".join(
-        f'<option value="{name}">{escape(card.label)} (... {card.last4})</option>' for name, card in CARDS.items()
+        f'<option value="{name}">{escape(card.label)} (... {card.last4})</option>'
+        for name, card in CARDS.items()
     )
     alert = "" if problem is None else f'<p role="alert">{escape(problem)}</p>'
     cancel = session["cancel_url"]
     back = "" if cancel is None else f'<p><a href="{escape(cancel)}">Cancel and go back</a></p>'
     return (
         f"<p>A page of the Stripe emulator: no money moves.</p>{alert}"
-        f'<table><thead><tr><th scope="col">Item</th><th scope="col">Quantity</th><th scope="col">Price</th></tr>'
-        f"</thead><tbody>{rows}</tbody></table>"
+        '<table><thead><tr><th scope="col">Item</th><th scope="col">Quantity</th>'
+        '<th scope="col">Price</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
         f'<form method="post"><label for="card">Test card</label>'
         f'<select id="card" name="payment_method">{options}</select>'
         f"<button>Pay {money(session['amount_total'])}</button></form>{back}"

@@ -1,17 +1,15 @@
 """Idempotency keys as Stripe has them: https://docs.stripe.com/api/idempotent_requests.
 
-One namespace an account, 24 hours. The result of a request is kept once its endpoint has begun, whatever it was,
-500s included; a refusal before that (429, failed validation, a conflict) is not, so that it may be tried again.
+One namespace an account, 24 hours. The result of a request is kept once its endpoint has begun, whatever it
+was, 500s included; a refusal before that (429, failed validation, a conflict) is not, and may be tried again.
 """
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from local.stripe_emulator.account import Account
 from local.stripe_emulator.errors import idempotency_key_in_use, idempotency_mismatch, invalid_parameter
-
-type Json = dict[str, Any]
+from local.stripe_emulator.form import Form
 
 _KEPT_S = 24 * 60 * 60
 _LONGEST_KEY = 255
@@ -35,7 +33,7 @@ class Request:
     parameters: str
 
 
-def request_under(key: str, path: str, parameters: Json) -> Request:
+def request_under(key: str, path: str, parameters: Form) -> Request:
     """The request that a key is used for. Raises StripeError for a key longer than 255 characters."""
     if len(key) > _LONGEST_KEY:
         raise invalid_parameter(f"Idempotency keys have at most {_LONGEST_KEY} characters.")
@@ -58,7 +56,8 @@ class InFlight:
             _refuse_other(request, running.path, running.parameters)
             raise idempotency_key_in_use(request.key)
         row = account.storage.execute(
-            "SELECT path, parameters, status, body, request_id FROM idempotency_keys WHERE key = ? AND created > ?",
+            "SELECT path, parameters, status, body, request_id FROM idempotency_keys"
+            " WHERE key = ? AND created > ?",
             (request.key, account.clock() - _KEPT_S),
         ).fetchone()
         if row is not None:
@@ -93,11 +92,11 @@ def _refuse_other(request: Request, path: str, parameters: str) -> None:
     if request.path != path:
         raise idempotency_mismatch(
             "Keys for idempotent requests can only be used for the same endpoint they were first used for "
-            f"('{request.path}' vs '{path}'). Try using a key other than '{request.key}' if you meant to execute "
-            "a different request."
+            f"('{request.path}' vs '{path}'). Try using a key other than '{request.key}' if you meant to "
+            "execute a different request."
         )
     if request.parameters != parameters:
         raise idempotency_mismatch(
-            "Keys for idempotent requests can only be used with the same parameters they were first used with. "
-            f"Try using a key other than '{request.key}' if you meant to execute a different request."
+            "Keys for idempotent requests can only be used with the same parameters they were first used "
+            f"with. Try using a key other than '{request.key}' if you meant to execute a different request."
         )

@@ -1,4 +1,4 @@
-"""Stripe's lists: newest first, by cursor. https://docs.stripe.com/api/pagination"""
+"""Stripe's lists: newest first, by cursor (https://docs.stripe.com/api/pagination)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

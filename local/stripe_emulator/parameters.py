@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from local.stripe_emulator.errors import invalid_parameter, missing_parameter, unknown_parameter
+from local.stripe_emulator.form import FormValue
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 
@@ -16,12 +17,12 @@ _METADATA_KEYS, _METADATA_KEY_LENGTH, _METADATA_VALUE_LENGTH = 50, 40, 500
 class Parameter(Protocol):
     """One parameter's type: reads what the form decoder left, or raises StripeError naming `name`."""
 
-    def read(self, value: object, name: str) -> Any:
+    def read(self, value: FormValue, name: str) -> Any:
         """The value in the type that the endpoint uses."""
         ...
 
 
-def _text(value: object, name: str) -> str:
+def _text(value: FormValue, name: str) -> str:
     if not isinstance(value, str):
         raise invalid_parameter(f"Invalid string: {name}", param=name)
     return value
@@ -34,7 +35,8 @@ class Text:
     longest: int = 5000
     clears: bool = False
 
-    def read(self, value: object, name: str) -> str | None:
+    def read(self, value: FormValue, name: str) -> str | None:
+        """The text, or None where it clears the field."""
         text = _text(value, name)
         if not text and self.clears:
             return None
@@ -54,7 +56,8 @@ class Whole:
     smallest: int | None = None
     largest: int | None = None
 
-    def read(self, value: object, name: str) -> int:
+    def read(self, value: FormValue, name: str) -> int:
+        """The number."""
         text = _text(value, name)
         if _INTEGER.fullmatch(text) is None:
             raise invalid_parameter(f"Invalid integer: {text}", code="parameter_invalid_integer", param=name)
@@ -76,7 +79,8 @@ class Whole:
 class Flag:
     """`true` or `false`."""
 
-    def read(self, value: object, name: str) -> bool:
+    def read(self, value: FormValue, name: str) -> bool:
+        """The flag."""
         text = _text(value, name)
         if text not in ("true", "false"):
             raise invalid_parameter(f"Invalid boolean: {text}", param=name)
@@ -89,7 +93,8 @@ class Choice:
 
     words: tuple[str, ...]
 
-    def read(self, value: object, name: str) -> str:
+    def read(self, value: FormValue, name: str) -> str:
+        """The word."""
         text = _text(value, name)
         if text not in self.words:
             raise invalid_parameter(f"Invalid {name}: must be one of {', '.join(self.words)}", param=name)
@@ -100,10 +105,11 @@ class Choice:
 class Metadata:
     """Up to 50 short strings by name; an empty value unsets its name, an empty metadata unsets all (None)."""
 
-    def read(self, value: object, name: str) -> dict[str, str] | None:
+    def read(self, value: FormValue, name: str) -> dict[str, str] | None:
+        """The entries by name, or None where all are unset."""
         if value == "":
             return None
-        if not isinstance(value, dict):
+        if isinstance(value, str):
             raise invalid_parameter(f"Invalid hash: {name}", param=name)
         entries: dict[str, str] = {}
         for key, entry in value.items():
@@ -128,10 +134,11 @@ class Sequence:
 
     of: Parameter
 
-    def read(self, value: object, name: str) -> list[Any]:
+    def read(self, value: FormValue, name: str) -> list[Any]:
+        """The items in their order."""
         if value == "":
             return []
-        if not isinstance(value, dict) or not all(place.isdecimal() for place in value):
+        if isinstance(value, str) or not all(place.isdecimal() for place in value):
             raise invalid_parameter(f"Invalid array: {name}", param=name)
         places = sorted(value, key=int)
         return [self.of.read(value[place], f"{name}[{place}]") for place in places]
@@ -144,8 +151,9 @@ class Group:
     fields: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
     required: tuple[str, ...] = ()
 
-    def read(self, value: object, name: str = "") -> dict[str, Any]:
-        if not isinstance(value, dict):
+    def read(self, value: FormValue, name: str = "") -> dict[str, Any]:
+        """The parameters by name."""
+        if isinstance(value, str):
             raise invalid_parameter(f"Invalid hash: {name}", param=name)
         read: dict[str, Any] = {}
         for key, below in value.items():
@@ -166,7 +174,8 @@ _BOUNDS = Group({"gt": Whole(), "gte": Whole(), "lt": Whole(), "lte": Whole()})
 class TimeRange:
     """A Unix time, or bounds of one: read as a mapping with `gt`, `gte`, `lt`, `lte`."""
 
-    def read(self, value: object, name: str) -> dict[str, int]:
+    def read(self, value: FormValue, name: str) -> dict[str, int]:
+        """The bounds by name."""
         if isinstance(value, str):
             moment = Whole().read(value, name)
             return {"gte": moment, "lte": moment}

@@ -84,7 +84,8 @@ def _charge_to_refund(call: Call, parameters: Json) -> Stored:
         raise missing_parameter("payment_intent")
     if intent_id is not None and charge_id is not None:
         raise invalid_parameter(
-            "You may only specify one of these parameters: charge, payment_intent.", code="parameters_exclusive"
+            "You may only specify one of these parameters: charge, payment_intent.",
+            code="parameters_exclusive",
         )
     if intent_id is not None:
         intent = call.storage.find("payment_intent", intent_id)

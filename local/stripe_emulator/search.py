@@ -1,6 +1,6 @@
 """Stripe's search query language over payment intents, and an index that lags behind.
 
-https://docs.stripe.com/search: `metadata['order']:'7' AND status:'succeeded'`; clauses joined by AND or by OR.
+https://docs.stripe.com/search: `metadata['order']:'7' AND status:'succeeded'`; joined by AND or by OR.
 """
 
 import json

@@ -15,6 +15,7 @@ from local.stripe_emulator.delivery import Courier
 from local.stripe_emulator.hosted_page import HostedPages
 
 _EXPIRY_INTERVAL_S = 0.5
+_SHUTDOWN_S = 1
 _LARGEST_BODY = 1024 * 1024
 
 
@@ -41,15 +42,17 @@ def loopback_socket(host: str, port: int) -> socket.socket:
 
 async def serve(account: Account, bound: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; prints `ready <url>` once requests are answered."""
-    runner = web.AppRunner(application(account), access_log=None)
+    runner = web.AppRunner(application(account), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     host, port = bound.getsockname()[:2]
     account.public_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    courier = Courier(account)
-    account.events_waiting = courier.wake
+    background = [asyncio.create_task(_expire_sessions(account))]
+    if account.settings.webhook_url is not None:
+        courier = Courier(account, account.settings.webhook_url)
+        account.events_waiting = courier.wake
+        background.append(asyncio.create_task(courier.run()))
     await web.SockSite(runner, bound).start()
-    print(f"ready {account.public_url}", flush=True)  # noqa: T201 - whoever started the process waits for this line
-    background = [asyncio.create_task(courier.run()), asyncio.create_task(_expire_sessions(account))]
+    print(f"ready {account.public_url}", flush=True)
     stopped = asyncio.create_task(stop.wait())
     # A background task never ends by itself: if one does, it has failed, and so has the emulator.
     await asyncio.wait([*background, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,9 @@ from typing import Any
 type Json = dict[str, Any]
 
 
-def checkout_session(session_id: str, *, created: int, expires_at: int, currency: str, total: int, url: str) -> Json:
+def checkout_session(
+    session_id: str, *, created: int, expires_at: int, currency: str, total: int, url: str
+) -> Json:
     """An open session in payment mode, https://docs.stripe.com/api/checkout/sessions/object."""
     return {
         "id": session_id,

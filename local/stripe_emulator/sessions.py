@@ -1,6 +1,6 @@
-"""Hosted checkout sessions: opened, paid by the buyer or expired. https://docs.stripe.com/payments/checkout
+"""Hosted checkout sessions: opened, paid by the buyer or expired.
 
-A session's intent appears when the buyer submits, and belongs to the session: it is cancelled by expiring that.
+https://docs.stripe.com/payments/checkout: a session's intent appears when the buyer submits, and is the session's: expiring that cancels it.
 """
 
 import json
@@ -8,10 +8,12 @@ from typing import Any
 
 from local.stripe_emulator import intents
 from local.stripe_emulator.account import Account, Answer, Call
+from local.stripe_emulator.attempts import attach, attempt
 from local.stripe_emulator.charge_limits import check_amount
 from local.stripe_emulator.errors import invalid_parameter, no_such, refused
 from local.stripe_emulator.events import emit
 from local.stripe_emulator.identifiers import new_id, new_session_id
+from local.stripe_emulator.method_types import choose_method_types
 from local.stripe_emulator.parameters import merged_metadata
 from local.stripe_emulator.session_shapes import checkout_session, customer_details, line_item
 from local.stripe_emulator.storage import Stored
@@ -56,7 +58,8 @@ def create(call: Call, parameters: Json) -> Answer:
         raise invalid_parameter("All line items must have the same currency.", param="line_items")
     currency = currencies.pop()
     lines = [
-        line_item(new_id("li"), new_id("price"), new_id("prod", 14), given=item, created=now) for item in items
+        line_item(new_id("li"), new_id("price"), new_id("prod", 14), given=item, created=now)
+        for item in items
     ]
     total = sum(line["amount_total"] for line in lines)
     check_amount(total, currency, param="line_items")
@@ -72,7 +75,7 @@ def create(call: Call, parameters: Json) -> Answer:
     for name in _COPIED:
         body[name] = parameters.get(name)
     body["metadata"] = merged_metadata({}, parameters.get("metadata"))
-    body["payment_method_types"] = parameters.get("payment_method_types", body["payment_method_types"])
+    choose_method_types(body, parameters)
     if body["customer_email"] is not None:
         body["customer_details"] = customer_details(body["customer_email"])
     intent_data = parameters.get("payment_intent_data", {})
@@ -124,7 +127,8 @@ def pay(call: Call, stored: Stored, token: str) -> Answer:
         raise refused(f"This Checkout Session is no longer open: it has a status of `{session['status']}`.")
     email = session["customer_email"] or "buyer@example.com"
     intent = _intent_of(call, stored) or _submit(call, stored)
-    answer = intents.pay_for_session(call, intent, token, email=email)
+    attach(call, intent, token, email=email)
+    answer = attempt(call, intent, return_url=None)
     return settle(call, intent) or answer
 
 

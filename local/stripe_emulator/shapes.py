@@ -1,6 +1,6 @@
 """Payment intents, charges, refunds and payment methods as Stripe's API shows them when new.
 
-Each function names every field that Stripe sends; what it only sends when there is something to say is left out.
+Each function names every field that Stripe sends; what is only there when it says something is left out.
 """
 
 from typing import Any
@@ -111,16 +111,39 @@ def payment_intent(intent_id: str, *, amount: int, currency: str, created: int, 
     }
 
 
-# https://docs.stripe.com/js/payment_intents/retrieve_payment_intent: a publishable key sees no more than this.
+# https://docs.stripe.com/js/payment_intents/retrieve_payment_intent: what a publishable key sees.
 PUBLIC_INTENT_FIELDS = (
-    "id object amount amount_details automatic_payment_methods canceled_at cancellation_reason capture_method"
-    " client_secret confirmation_method created currency description last_payment_error livemode next_action"
-    " payment_method payment_method_configuration_details payment_method_types processing receipt_email"
-    " setup_future_usage shipping source status"
-).split()
+    "id",
+    "object",
+    "amount",
+    "amount_details",
+    "automatic_payment_methods",
+    "canceled_at",
+    "cancellation_reason",
+    "capture_method",
+    "client_secret",
+    "confirmation_method",
+    "created",
+    "currency",
+    "description",
+    "last_payment_error",
+    "livemode",
+    "next_action",
+    "payment_method",
+    "payment_method_configuration_details",
+    "payment_method_types",
+    "processing",
+    "receipt_email",
+    "setup_future_usage",
+    "shipping",
+    "source",
+    "status",
+)
 
 
-def charge(charge_id: str, *, intent: Json, method: Json, created: int, outcome: Json, authenticated: bool) -> Json:
+def charge(
+    charge_id: str, *, intent: Json, method: Json, created: int, outcome: Json, authenticated: bool
+) -> Json:
     """A charge of the whole intent, captured; https://docs.stripe.com/api/charges/object."""
     card = method["card"]
     return {
@@ -210,7 +233,9 @@ def _three_d_secure() -> Json:
     }
 
 
-def refund(refund_id: str, *, paid: Json, amount: int, created: int, reason: str | None, metadata: Json) -> Json:
+def refund(
+    refund_id: str, *, paid: Json, amount: int, created: int, reason: str | None, metadata: Json
+) -> Json:
     """A refund of `amount` of the charge `paid`, succeeded; https://docs.stripe.com/api/refunds/object."""
     return {
         "id": refund_id,
@@ -223,7 +248,11 @@ def refund(refund_id: str, *, paid: Json, amount: int, created: int, reason: str
         "customer": None,
         "customer_account": None,
         "destination_details": {
-            "card": {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"},
+            "card": {
+                "reference_status": "pending",
+                "reference_type": "acquirer_reference_number",
+                "type": "refund",
+            },
             "type": "card",
         },
         "metadata": metadata,

@@ -5,7 +5,7 @@ WAL without fsync: it survives a kill of the process (the pages are with the ker
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE INDEX IF NOT EXISTS objects_by_creation ON objects (kind, created);
 CREATE INDEX IF NOT EXISTS objects_of_an_intent ON objects (kind, json_extract(body, '$.payment_intent'))
     WHERE kind IN ('charge', 'refund', 'checkout.session');
-CREATE INDEX IF NOT EXISTS refunds_of_a_charge ON objects (json_extract(body, '$.charge')) WHERE kind = 'refund';
+CREATE INDEX IF NOT EXISTS refunds_of_a_charge ON objects (json_extract(body, '$.charge'))
+    WHERE kind = 'refund';
 CREATE INDEX IF NOT EXISTS open_sessions ON objects (json_extract(body, '$.expires_at'))
     WHERE kind = 'checkout.session' AND json_extract(body, '$.status') = 'open';
 
@@ -95,7 +96,7 @@ class Storage:
         self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Generator[None]:
         """All or nothing of what is written inside; inside another one, a savepoint of it."""
         nested = self._db.in_transaction
         self._db.execute("SAVEPOINT step" if nested else "BEGIN IMMEDIATE")
@@ -141,13 +142,21 @@ class Storage:
 
     def sequence_of(self, kind: str, object_id: str) -> int | None:
         """The place of an object in the order of creation, which is the order of every list."""
-        row = self._db.execute("SELECT seq FROM objects WHERE id = ? AND kind = ?", (object_id, kind)).fetchone()
+        row = self._db.execute(
+            "SELECT seq FROM objects WHERE id = ? AND kind = ?", (object_id, kind)
+        ).fetchone()
         return None if row is None else row[0]
 
     def select(
-        self, kind: str, conditions: str, parameters: Sequence[object], *, limit: int, oldest_first: bool = False
+        self,
+        kind: str,
+        conditions: str,
+        parameters: Sequence[object],
+        *,
+        limit: int,
+        oldest_first: bool = False,
     ) -> list[dict[str, Any]]:
-        """Bodies of a kind that satisfy `conditions` (SQL over `objects`), newest first unless said otherwise."""
+        """Bodies of a kind that satisfy `conditions` (SQL over `objects`), newest first by default."""
         order = "ASC" if oldest_first else "DESC"
         rows = self._db.execute(
             f"SELECT body FROM objects WHERE kind = ? AND {conditions} ORDER BY seq {order} LIMIT ?",  # noqa: S608 - conditions are this package's literals
