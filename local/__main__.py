@@ -53,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
         "--schedules", choices=["on", "off"], default=environment.get("SCHEDULES") or "on", help="(SCHEDULES)"
     )
     up.add_argument(
-        "--rate-limits", choices=["on", "off"], default=environment.get("RATE_LIMITS") or "on", help="(RATE_LIMITS)"
+        "--rate-limits",
+        choices=["on", "off"],
+        default=environment.get("RATE_LIMITS") or "on",
+        help="(RATE_LIMITS)",
     )
     up.add_argument(
         "--environments",
@@ -63,11 +66,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--emulator", action="store_true", help="emulate Stripe, whatever .env says")
     up.add_argument(
-        "--function-env", action="append", default=[], metavar="NAME=VALUE", help="a variable for every function"
+        "--function-env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable for every function",
     )
     up.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     down = commands.add_parser("down", help="stop it, and whatever a killed one left behind")
-    invoke = commands.add_parser("invoke", help="invoke a function of the running cloud once, and print its answer")
+    invoke = commands.add_parser(
+        "invoke", help="invoke a function of the running cloud once, and print its answer"
+    )
     invoke.add_argument("function")
     invoke.add_argument("--event", type=Path, help="a file of JSON; without it an empty object is sent")
     for command in (up, down, invoke):
@@ -78,13 +87,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(arguments: argparse.Namespace, state: State) -> int:
     """Run in the foreground until told to stop."""
-    from local.stack import Options, dotenv, run  # noqa: PLC0415 - takes a second, which the others need not wait for
+    from local.stack import Options, dotenv, run  # noqa: PLC0415 - a second's import, for this command alone
 
     def announce(text: str) -> None:
         print(text, flush=True)
         _tell(arguments.ready_fd, READY + text.encode())
 
-    settings = {name: value for name, value in dotenv().items() if not (arguments.emulator and "STRIPE" in name)}
+    settings = {
+        name: value for name, value in dotenv().items() if not (arguments.emulator and "STRIPE" in name)
+    }
     problems: list[str] = []
     try:
         state.take()
@@ -170,7 +181,9 @@ def _invoke(arguments: argparse.Namespace, state: State) -> int:
         data=payload,
         headers={"Content-Type": "application/json", "X-Local-Patience-Seconds": str(INVOKE_PATIENCE_S)},
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # a proxy knows nothing of this machine
     try:
         with opener.open(request, timeout=INVOKE_TIMEOUT_S) as response:
             answer = response.read().decode()

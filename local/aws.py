@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.test import Client
 
@@ -35,9 +35,13 @@ def _call(client: Client, base_url: str, service: str, target: str, body: dict[s
     scope = f"{ACCOUNT}/20260101/{REGION}/{service}/aws4_request"  # this is how moto tells services apart
     headers = {"X-Amz-Target": target, "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}"}
     response = client.post(
-        "/", base_url=base_url, data=json.dumps(body), headers=headers, content_type="application/x-amz-json-1.0"
+        "/",
+        base_url=base_url,
+        data=json.dumps(body),
+        headers=headers,
+        content_type="application/x-amz-json-1.0",
     )
-    if response.status_code >= 400:  # noqa: PLR2004 - HTTP's own line between good and bad
+    if response.status_code >= 400:
         raise RuntimeError(f"{target} {body}: {response.get_data(as_text=True)}")
 
 

@@ -30,7 +30,7 @@ def bound_command(
     return [*launcher, str(os.getpid()), str(int(death_signal)), identity, *command]
 
 
-def spawn(  # noqa: PLR0913 - what a process needs, each by its name
+def spawn(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
@@ -59,7 +59,7 @@ def spawn(  # noqa: PLR0913 - what a process needs, each by its name
 
 def free_port(preferred: int | None = None) -> int:
     """`preferred` where nothing listens there, else a port of 127.0.0.1 where nothing does."""
-    random = Random()  # noqa: S311 - a place to look first, no secret
+    random = Random()
     candidates = [preferred] if preferred else []
     for port in [*candidates, *random.sample(PORTS, 200)]:
         with socket.socket() as probe:

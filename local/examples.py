@@ -30,15 +30,15 @@ def examples(functions: dict[str, str], slot_id: str, webhook_secret: str) -> di
     known = {
         "reservations": "curl -s {url}/offerings",
         "create-payment-intent": (
-            f"hold=$({take_hold}); curl -s {JSON} -H \"X-Reservation-Token: $(echo \"$hold\" | {pick % '.*"token'})\" "
-            f"-d \"{{\\\"reservation_id\\\":\\\"$(echo \"$hold\" | {pick % '[^"]*"id'})\\\"}}\" {{url}}/"
+            f'hold=$({take_hold}); curl -s {JSON} -H "X-Reservation-Token: $(echo "$hold" | {pick % '.*"token'})" '
+            f'-d "{{\\"reservation_id\\":\\"$(echo "$hold" | {pick % '[^"]*"id'})\\"}}" {{url}}/'
         ),
         "stripe-webhook": (
             f"event={shlex.quote(event)}; now=$(date +%s); "
             f"sign=$(printf '%s.%s' \"$now\" \"$event\" | openssl dgst -sha256 -hmac {webhook_secret} | sed 's/.* //'); "
             'curl -s -H "Stripe-Signature: t=$now,v1=$sign" -d "$event" {url}/'
         ),
-        "log-error": f"curl -s {JSON} -d '{{\"message\":\"an example\",\"severity\":\"info\"}}' {{url}}/",
+        "log-error": f'curl -s {JSON} -d \'{{"message":"an example","severity":"info"}}\' {{url}}/',
         "health": "curl -s {url}/ready",
     }
     return {name: known.get(name, "curl -s {url}/").replace("{url}", url) for name, url in functions.items()}

@@ -10,6 +10,7 @@ import ctypes  # now: nobody may not be allowed to read the interpreter's librar
 import os
 import signal
 import sys
+from pathlib import Path
 
 NOBODY = 65534
 PR_SET_PDEATHSIG = 1
@@ -17,13 +18,14 @@ CANNOT_BECOME = 71
 
 
 def map_root_to_nobody() -> None:
+    """Enter a user namespace where we, root, are called nobody."""
     os.unshare(os.CLONE_NEWUSER)
     for name, content in (("uid_map", f"{NOBODY} 0 1"), ("setgroups", "deny"), ("gid_map", f"{NOBODY} 0 1")):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(content)
+        Path(f"/proc/self/{name}").write_text(content)
 
 
 def die_with_parent(parent: int, death_signal: int) -> None:
+    """Ask the kernel for a signal when the parent dies; see prctl(2), PR_SET_PDEATHSIG."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
     if os.getppid() != parent:  # it died before the kernel knew what we want
@@ -31,6 +33,7 @@ def die_with_parent(parent: int, death_signal: int) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parent, death_signal, identity, *command = sys.argv[1:]
     try:
         if identity == "mapped":
@@ -46,7 +49,7 @@ def main() -> None:
         sys.exit(CANNOT_BECOME)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # the interpreter ignores it, and exec would hand that on
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - no shell is meant to be there
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         sys.exit(127)

@@ -111,13 +111,15 @@ def answer_of(payload: bytes) -> HttpAnswer:
     if not isinstance(value, dict) or "statusCode" not in value:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         return HttpAnswer(200, text.encode(), {"content-type": "application/json"})
-    fields = cast(dict[str, Any], value)
+    fields = cast("dict[str, Any]", value)
     headers = {"content-type": "application/json"} | _headers(fields.get("headers") or {})
-    cookies = fields.get("cookies") or []
-    if not isinstance(cookies, list) or not all(isinstance(cookie, str) for cookie in cast(list[object], cookies)):
+    cookies: object = fields.get("cookies") or []
+    if not isinstance(cookies, list) or not all(
+        isinstance(one, str) for one in cast("list[object]", cookies)
+    ):
         raise Nonsense("cookies are no list of texts")
     return HttpAnswer(
-        _status(fields["statusCode"]), _body(fields), headers, tuple(cast(list[str], cookies))
+        _status(fields["statusCode"]), _body(fields), headers, tuple(cast("list[str]", cookies))
     )
 
 
@@ -162,10 +164,10 @@ def _as_text(body: bytes, content_type: str) -> str | None:
 
 def _status(value: object) -> int:
     try:
-        status = int(cast(str, value))
+        status = int(cast("str", value))
     except (TypeError, ValueError):
         raise Nonsense("statusCode is no number") from None
-    if isinstance(value, bool) or not 200 <= status <= 599:  # noqa: PLR2004 - the statuses of a final answer
+    if isinstance(value, bool) or not 200 <= status <= 599:
         raise Nonsense(f"statusCode {status}")
     return status
 
@@ -174,7 +176,7 @@ def _headers(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise Nonsense("headers are no object")
     headers: dict[str, str] = {}
-    for name, content in cast(Mapping[str, object], value).items():
+    for name, content in cast("Mapping[str, object]", value).items():
         if isinstance(content, bool):
             headers[name.lower()] = str(content).lower()
         elif isinstance(content, str | int | float):

@@ -6,6 +6,7 @@ Run as a program it stands in front of any Lambda Invoke endpoint, such as `sam 
 
 import argparse
 import asyncio
+import contextlib
 import json
 import socket
 import sys
@@ -60,7 +61,9 @@ class Gateway:
 
     async def open(self, listening: socket.socket) -> None:
         """Accept connections on a bound socket."""
-        self._listener = await asyncio.get_running_loop().create_server(self._server, sock=listening, backlog=1024)
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._server, sock=listening, backlog=1024
+        )
 
     async def close(self) -> None:
         """Accept no more, and give what is under way a moment."""
@@ -90,7 +93,9 @@ class Gateway:
     def _url_functions(self) -> list[str]:
         return [name for name, function in self.functions.items() if function.url_auth is not None]
 
-    async def _function_url(self, request: web.BaseRequest, function: LambdaFunction, path: str) -> web.Response:
+    async def _function_url(
+        self, request: web.BaseRequest, function: LambdaFunction, path: str
+    ) -> web.Response:
         headers = request.headers
         origin = headers.get("Origin")
         asks_first = request.method == "OPTIONS" and "Access-Control-Request-Method" in headers
@@ -137,11 +142,9 @@ class Gateway:
         happened = ""
         said = answer.body if outcome is None or outcome.error is None else outcome.payload
         if len(said) <= SUMMARY_LIMIT:
-            try:
+            with contextlib.suppress(ValueError):
                 happened = what_happened(json.loads(said))
-            except ValueError:
-                pass
-        if outcome is not None and outcome.waited_ms >= 100:  # noqa: PLR2004 - below, nobody notices
+        if outcome is not None and outcome.waited_ms >= 100:
             happened += f" (waited {outcome.waited_ms / 1000:.1f} s)"
         self.journal.invocation(
             function.name,
@@ -153,18 +156,22 @@ class Gateway:
         )
 
     async def _invoke_api(self, request: web.BaseRequest, rest: str) -> web.Response:
-        """https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
+        """Answer as https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html says."""
         name, _, action = rest.partition("/")
         function = self._named(name.replace("%3A", ":").replace("%24", "$"))
         if request.method != "POST" or action != "invocations":
             return _aws_error(HTTPStatus.NOT_FOUND, "UnknownOperationException", "only Invoke is served here")
         if function is None:
-            return _aws_error(HTTPStatus.NOT_FOUND, "ResourceNotFoundException", f"Function not found: {name[:140]}")
+            return _aws_error(
+                HTTPStatus.NOT_FOUND, "ResourceNotFoundException", f"Function not found: {name[:140]}"
+            )
         payload = await _read(request) or b"{}"
         try:
             json.loads(payload)
         except ValueError:
-            return _aws_error(HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", "the payload is no JSON")
+            return _aws_error(
+                HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", "the payload is no JSON"
+            )
         kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
         if kind == "DryRun":
             return web.Response(status=HTTPStatus.NO_CONTENT)

@@ -6,7 +6,9 @@ from typing import Any, Protocol, cast
 
 from local.template import LambdaFunction
 
-PAYLOAD_LIMIT = 6 * 1024 * 1024  # of request and of response, https://docs.aws.amazon.com/lambda/latest/dg/limits
+PAYLOAD_LIMIT = (
+    6 * 1024 * 1024
+)  # of request and of response, https://docs.aws.amazon.com/lambda/latest/dg/limits
 PLACE_PATIENCE_S = 20.0
 
 
@@ -49,7 +51,7 @@ def what_happened(answer: object) -> str:
     """A few words for the terminal: the problem's name, the outcome, or a job's counts."""
     if not isinstance(answer, dict):
         return ""
-    fields = cast(dict[str, Any], answer)
+    fields = cast("dict[str, Any]", answer)
     if "errorType" in fields:
         return f"{fields['errorType']}: {str(fields.get('errorMessage', ''))[:160]}"
     problem = fields.get("type")
@@ -58,4 +60,8 @@ def what_happened(answer: object) -> str:
     if isinstance(outcome := fields.get("outcome"), str):
         return outcome
     counts = {name: value for name, value in fields.items() if isinstance(value, int)}
-    return " ".join(f"{name}={value}".lower() for name, value in counts.items()) if len(counts) == len(fields) else ""
+    return (
+        " ".join(f"{name}={value}".lower() for name, value in counts.items())
+        if len(counts) == len(fields)
+        else ""
+    )

@@ -35,7 +35,9 @@ class Journal:
         """A line for the function's file: what it wrote, or what the platform has to say about it."""
         self._lines.put((function, line))
 
-    def invocation(self, function: str, *, what: str, status: str, ms: float, start: str, happened: str) -> None:
+    def invocation(
+        self, function: str, *, what: str, status: str, ms: float, start: str, happened: str
+    ) -> None:
         """The terminal's line for one invocation."""
         time = datetime.now().astimezone().strftime("%H:%M:%S")
         self.say(f"{time} {function:<22} {what:<28} {status} {ms:6.0f} ms {start:<4} {happened}".rstrip())
@@ -79,4 +81,6 @@ def _as_json(function: str, line: str | Mapping[str, object]) -> str:
         else:
             return line
     wrapped = {"timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"), "function": function}
-    return json.dumps(wrapped | ({"message": line} if isinstance(line, str) else dict(line)), ensure_ascii=False)
+    return json.dumps(
+        wrapped | ({"message": line} if isinstance(line, str) else dict(line)), ensure_ascii=False
+    )

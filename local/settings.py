@@ -19,7 +19,14 @@ ADMIN_TOKEN_LIFE_S = 24 * 3600
 # Roles other than `app`, https://www.postgresql.org/docs/current/ddl-priv.html: these functions may do less.
 DATABASE_ROLES = {"log-error": "error_writer"}
 # Not to be set by .env: they say where this cloud is.
-OURS = {"AWS_ENDPOINT_URL", "DATABASE_OWNER_URL", "DATABASE_URL", "ENVIRONMENT", "MIGRATIONS_DIR", "RATE_LIMITS"}
+OURS = {
+    "AWS_ENDPOINT_URL",
+    "DATABASE_OWNER_URL",
+    "DATABASE_URL",
+    "ENVIRONMENT",
+    "MIGRATIONS_DIR",
+    "RATE_LIMITS",
+}
 
 
 class SettingsError(CannotStart):
@@ -57,7 +64,9 @@ class Secrets:
         """A signed JWT with role admin, valid a day."""
         now = int(time.time())
         claims = {"sub": "admin@local", "role": "admin", "csrf": self.admin_csrf}
-        return jwt.encode(claims | {"iat": now, "exp": now + ADMIN_TOKEN_LIFE_S}, self.jwt_secret, algorithm="HS256")
+        return jwt.encode(
+            claims | {"iat": now, "exp": now + ADMIN_TOKEN_LIFE_S}, self.jwt_secret, algorithm="HS256"
+        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class Settings:
             }
             if not self.rate_limits:
                 environment["RATE_LIMITS"] = "off"
-            environments[name] = environment | self.added
+            environments[name] = {**environment, **self.added}
         return environments
 
     def secret_values(self, template: Template) -> dict[str, str]:
@@ -167,7 +176,9 @@ def choose_stripe(dotenv: Mapping[str, str], kept: Secrets, emulator_url: str) -
     if not key:
         return Stripe(emulator_url, kept.stripe_secret_key, (kept.stripe_webhook_secret,), emulated=True)
     if not key.startswith(("sk_test_", "rk_test_")):
-        raise SettingsError("STRIPE_SECRET_KEY in .env is no test key (sk_test_...): this cloud takes no other")
+        raise SettingsError(
+            "STRIPE_SECRET_KEY in .env is no test key (sk_test_...): this cloud takes no other"
+        )
     webhook_secrets = dotenv.get("STRIPE_WEBHOOK_SECRETS") or kept.stripe_webhook_secret
     base = dotenv.get("STRIPE_API_BASE") or STRIPE_API
     return Stripe(base, key, tuple(webhook_secrets.split(",")), emulated=False)

@@ -6,7 +6,7 @@
 import json
 import socket
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -35,20 +35,26 @@ class Sink:
         if request.path == "/_requests":
             return web.json_response(list(self.requests))
         body = (await request.content.read()).decode(errors="replace")
-        entry = {"method": request.method, "path": request.path_qs, "headers": dict(request.headers), "body": body}
+        entry = {
+            "method": request.method,
+            "path": request.path_qs,
+            "headers": dict(request.headers),
+            "body": body,
+        }
         self.requests.append(entry)
         if self.github:
             return self._as_github(request, body)
         return web.json_response({"received": True})
 
     def _as_github(self, request: web.BaseRequest, body: str) -> web.Response:
-        """https://docs.github.com/en/rest/issues/issues"""
+        """Answer as https://docs.github.com/en/rest/issues/issues says."""
         base, _, number = request.path.rstrip("/").partition("/issues")
         fields = _object(body)
         if request.method == "POST" and not number:
-            issue = {"number": len(self.issues) + 1, "state": "open", "title": "", "body": None, "labels": []} | fields
-            web_url = f"http://{request.host}{base.removeprefix('/repos')}/issues/{issue['number']}"
-            issue |= {"html_url": web_url, "url": f"http://{request.host}{base}/issues/{issue['number']}"}
+            number = str(len(self.issues) + 1)
+            issue: dict[str, Any] = {"number": int(number), "state": "open", "body": None, **fields}
+            issue["html_url"] = f"http://{request.host}{base.removeprefix('/repos')}/issues/{number}"
+            issue["url"] = f"http://{request.host}{base}/issues/{number}"
             self.issues.append(issue)
             return web.json_response(issue, status=201)
         index, _, what = number.strip("/").partition("/")
@@ -69,4 +75,4 @@ def _object(body: str) -> dict[str, Any]:
         value: object = json.loads(body)
     except ValueError:
         return {}
-    return {str(name): member for name, member in value.items()} if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

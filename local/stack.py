@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local import sample_data
 from local.child import adopt_orphans, free_port, reap_orphans, spawn
 from local.errors import CannotStart
 from local.examples import examples, free_slot
@@ -28,7 +29,9 @@ from local.supervision import Service, port_answers
 from local.template import Template, load_template
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = os.pathsep.join(str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe"))
+PACKAGES = os.pathsep.join(
+    str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe")
+)
 HOST = "127.0.0.1"
 HOUSEKEEPING_S = 0.2
 MIGRATE = "migrate"
@@ -89,7 +92,9 @@ class _Cloud:
         self.logs = self.folder / "logs"
         self.services: list[Service] = []
         self.postgres = PostgresServer(self.folder / "postgres")
-        self.ports = _kept_ports(self.folder / "ports.json", ("aws", "github", "notifications", "stripe_emulator"))
+        self.ports = _kept_ports(
+            self.folder / "ports.json", ("aws", "github", "notifications", "stripe_emulator")
+        )
         self.secrets = Secrets.kept_in(self.folder / "secrets.json")
         self.stripe = choose_stripe(options.dotenv, self.secrets, self._url("stripe_emulator"))
         self.places = Places(
@@ -99,7 +104,9 @@ class _Cloud:
             notifications_url=self._url("notifications"),
             github_api_url=self._url("github"),
         )
-        self.template: Template = load_template(options.template, aws_endpoint_url=self.places.aws_endpoint_url)
+        self.template: Template = load_template(
+            options.template, aws_endpoint_url=self.places.aws_endpoint_url
+        )
         self.settings = Settings(
             self.places, self.secrets, self.stripe, ROOT / "migrations",
             rate_limits=options.rate_limits, dotenv=options.dotenv, added=options.added,
@@ -111,7 +118,9 @@ class _Cloud:
             folder=self.folder / "lambda",
             journal=journal,
             limit=options.environments,
-            beforehand={name: 1 for name, function in self.functions.items() if function.url_auth is not None},
+            beforehand={
+                name: 1 for name, function in self.functions.items() if function.url_auth is not None
+            },
         )
 
     async def run(self, announce: Callable[[str], None]) -> None:
@@ -149,9 +158,7 @@ class _Cloud:
         outcome = await self.runtime.invoke(self.functions[MIGRATE], b"{}", patience_s=MIGRATION_PATIENCE_S)
         if outcome.error is not None:
             raise CannotStart(f"migrations failed: {outcome.payload.decode(errors='replace')}")
-        from local.sample_data import load  # noqa: PLC0415 - imported while the other parts are starting
-
-        await asyncio.to_thread(load, self.postgres.url())
+        await asyncio.to_thread(sample_data.load, self.postgres.url())
 
     async def _open_sinks(self) -> None:
         for name in ("notifications", "github"):
@@ -165,7 +172,9 @@ class _Cloud:
 
         def begin() -> subprocess.Popen[bytes]:
             with log.open("ab") as output:
-                return spawn(command, environment=os.environ | {"PYTHONPATH": PACKAGES}, folder=ROOT, output=output)
+                return spawn(
+                    command, environment=os.environ | {"PYTHONPATH": PACKAGES}, folder=ROOT, output=output
+                )
 
         await self._run_service(
             Service(name, spawn=begin, ready=lambda: port_answers(port), log=log, journal=self.journal)
@@ -186,7 +195,13 @@ class _Cloud:
         command = [sys.executable, "-m", "local.stripe_emulator", "--host", HOST]
         command += ["--port", str(self.ports["stripe_emulator"]), "--state", str(self.folder / "stripe")]
         command += ["--webhook-url", f"{self.places.base_url}/stripe-webhook/"]
-        return [*command, "--webhook-secret", self.stripe.webhook_secrets[0], "--secret-key", self.stripe.secret_key]
+        return [
+            *command,
+            "--webhook-secret",
+            self.stripe.webhook_secrets[0],
+            "--secret-key",
+            self.stripe.secret_key,
+        ]
 
     async def _keep_house(self, written: dict[str, Any]) -> None:
         """Keep the pids in stack.json current, and let go of dead processes' children."""
@@ -250,7 +265,9 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port), backlog=1024)
     except OSError as error:
-        raise CannotStart(f"port {port} of {HOST} is not to be had ({error.strerror}): choose another PORT") from None
+        raise CannotStart(
+            f"port {port} of {HOST} is not to be had ({error.strerror}): choose another PORT"
+        ) from None
 
 
 def _kept_ports(file: Path, names: Sequence[str]) -> dict[str, int]:

@@ -39,7 +39,9 @@ class State:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            raise StateInUse(f"{self.folder} is in use by a running cloud: make down, or another STATE") from None
+            raise StateInUse(
+                f"{self.folder} is in use by a running cloud: make down, or another STATE"
+            ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock

@@ -25,7 +25,7 @@ class ServiceFailed(CannotStart):
 class Service:
     """One process that shall always run."""
 
-    def __init__(  # noqa: PLR0913 - what a service is, each by its name
+    def __init__(
         self,
         name: str,
         *,

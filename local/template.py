@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import yaml
 
 from local.errors import CannotStart
 
-type Node = str | int | float | bool | None | list[Node] | dict[str, Node]
+type Node = str | int | float | bool | list[Node] | dict[str, Node] | None
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -107,7 +108,7 @@ def _short_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Node:
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     elif isinstance(node, yaml.MappingNode):
-        value = loader.construct_mapping(node, deep=True)
+        value = cast("dict[str, Node]", loader.construct_mapping(node, deep=True))
     else:
         raise TemplateError(f"!{suffix} of something that is no scalar, list or mapping")
     if suffix == "GetAtt" and isinstance(value, str):
@@ -115,14 +116,14 @@ def _short_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Node:
     return {suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}": value}
 
 
-_Loader.add_multi_constructor("!", _short_form)
+_Loader.add_multi_constructor("!", _short_form)  # pyright: ignore[reportUnknownMemberType] - the stub is untyped
 
 
 def load_template(
     path: Path, *, parameters: Mapping[str, str] | None = None, aws_endpoint_url: str = "http://127.0.0.1"
 ) -> Template:
     """Read and resolve `path`; `parameters` override its defaults, queue URLs start with `aws_endpoint_url`."""
-    document = _mapping(yaml.load(path.read_text(), _Loader), "the template")  # noqa: S506 - a safe loader's child
+    document = _mapping(yaml.load(path.read_text(), _Loader), "the template")  # noqa: S506 - it is a safe loader's child
     return _Reader(document, path.parent.resolve(), parameters or {}, aws_endpoint_url).template()
 
 
@@ -154,7 +155,9 @@ class _Reader:
         return Template(
             functions={function.name: function for function in functions},
             queues={name: self._queue(name) for name in self._of_type("AWS::SQS::Queue")},
-            secrets={name: self._physical(name, "Name") for name in self._of_type("AWS::SecretsManager::Secret")},
+            secrets={
+                name: self._physical(name, "Name") for name in self._of_type("AWS::SecretsManager::Secret")
+            },
         )
 
     def _section(self, name: str) -> dict[str, Node]:
@@ -171,7 +174,9 @@ class _Reader:
         properties = _merged(shared, self._properties(logical_id))
         # Name and schedules first: they tell whom an error in the rest concerns.
         full_name = self._physical(logical_id, "FunctionName")
-        variables = _mapping(_mapping(properties.get("Environment") or {}, logical_id).get("Variables") or {}, logical_id)
+        variables = _mapping(
+            _mapping(properties.get("Environment") or {}, logical_id).get("Variables") or {}, logical_id
+        )
         url = self._optional_mapping(properties.get("FunctionUrlConfig"))
         invoke = self._optional_mapping(properties.get("EventInvokeConfig"))
         build = _mapping(self.resources[logical_id].get("Metadata") or {}, logical_id).get("BuildProperties")
@@ -234,7 +239,8 @@ class _Reader:
                     expression=_text(properties.get("ScheduleExpression", properties.get("Schedule"))),
                     timezone=_text(properties.get("ScheduleExpressionTimezone", "UTC")),
                     payload=None if payload is None else _text(payload),
-                    enabled=_text(properties.get("State", "ENABLED")) == "ENABLED" and properties.get("Enabled") is not False,
+                    enabled=_text(properties.get("State", "ENABLED")) == "ENABLED"
+                    and properties.get("Enabled") is not False,
                 )
             )
         return found
@@ -261,7 +267,9 @@ class _Reader:
         if kind == "AWS::SQS::Queue":
             name = self._physical(logical_id, "QueueName")
             url = f"{self.aws_endpoint_url}/{ACCOUNT}/{name}"
-            return {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", "QueueName": name}.get(attribute or "", url)
+            return {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", "QueueName": name}.get(
+                attribute or "", url
+            )
         if kind == "AWS::SecretsManager::Secret":
             return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{self._physical(logical_id, 'Name')}"
         return logical_id if attribute is None else f"{logical_id}.{attribute}"
@@ -291,7 +299,11 @@ class _Reader:
                 return intrinsic(argument)
             if name.startswith("Fn::"):
                 raise TemplateError(f"{name} is not understood here")
-        return {key: value for key, member in node.items() if not isinstance(value := self._maybe(member), _NoValue)}
+        return {
+            key: value
+            for key, member in node.items()
+            if not isinstance(value := self._maybe(member), _NoValue)
+        }
 
     def _intrinsics(self) -> dict[str, Callable[[Node], Node | _NoValue]]:
         return {
@@ -385,7 +397,12 @@ def _merged(shared: dict[str, Node], own: dict[str, Node]) -> dict[str, Node]:
     merged = dict(shared)
     for name, value in own.items():
         before = merged.get(name)
-        if isinstance(before, dict) and isinstance(value, dict) and not _is_intrinsic(before) and not _is_intrinsic(value):
+        if (
+            isinstance(before, dict)
+            and isinstance(value, dict)
+            and not _is_intrinsic(before)
+            and not _is_intrinsic(value)
+        ):
             merged[name] = _merged(before, value)
         elif isinstance(before, list) and isinstance(value, list):
             merged[name] = [*before, *value]

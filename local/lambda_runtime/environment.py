@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
@@ -83,6 +85,7 @@ class ExecutionEnvironment:
         self._init_error: bytes | None = None
         self._server: asyncio.Server | None = None
         self._api = web.Server(self._serve)
+        self._ended = asyncio.Event()
         self._pidfd = self._log_end = -1
         self._rest = b""
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -150,8 +153,7 @@ class ExecutionEnvironment:
         if current is None or not self.alive:
             return
         try:
-            with open(f"/proc/{self.pid}/statm", "rb") as statm:
-                resident = int(statm.read().split()[1]) * PAGE
+            resident = int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]) * PAGE
         except OSError:
             return
         self.peak_bytes = max(self.peak_bytes, resident)
@@ -163,15 +165,13 @@ class ExecutionEnvironment:
     async def close(self) -> None:
         """Kill the process and wait until nothing is left of it."""
         self.kill()
-        while self.alive:
-            await asyncio.sleep(0.005)
+        if self.alive:
+            await self._ended.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         if self.alive and self.process:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it is ending; _exited will hear of it
                 os.killpg(self.process.pid, number)
-            except ProcessLookupError:
-                pass  # it is ending; _exited will hear of it
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
@@ -259,6 +259,7 @@ class ExecutionEnvironment:
             self._waiting.set_result(None)
         if self._server:
             self._server.close()
+        self._ended.set()
         self.owner.gone(self)
 
     def _init_failure(self, kind: str, message: str) -> InitFailed:
@@ -273,7 +274,11 @@ class ExecutionEnvironment:
         if self._deadline:
             self._deadline.cancel()
         ms = (time.monotonic() - current.began) * 1000
-        report: dict[str, object] = {"type": "platform.report", "request_id": current.request_id, "status": status}
+        report: dict[str, object] = {
+            "type": "platform.report",
+            "request_id": current.request_id,
+            "status": status,
+        }
         report |= {"duration_ms": round(ms, 1), "cold": current.cold, "environment": self.name}
         if self.peak_bytes:
             report["peak_memory_mb"] = round(self.peak_bytes / 1024 / 1024)

@@ -17,7 +17,13 @@ class FunctionPool:
     """Hands each event to an idle environment, to the next that is free, or to a new one."""
 
     def __init__(
-        self, blueprint: Blueprint, *, limit: int, beforehand: int, start_slots: asyncio.Semaphore, journal: Journal
+        self,
+        blueprint: Blueprint,
+        *,
+        limit: int,
+        beforehand: int,
+        start_slots: asyncio.Semaphore,
+        journal: Journal,
     ) -> None:
         """`start_slots` is shared by all pools: so many processes start at once on this machine."""
         self.blueprint = blueprint
@@ -48,7 +54,9 @@ class FunctionPool:
         began = time.monotonic()
         while True:
             try:
-                environment = await self._place(patience_s - (time.monotonic() - began), background=background)
+                environment = await self._place(
+                    patience_s - (time.monotonic() - began), background=background
+                )
             except InitFailed as failure:
                 return Outcome(failure.payload, failure.kind, "init")
             if environment.alive:  # else it died between being ours and being asked
@@ -149,7 +157,9 @@ class FunctionPool:
         """Answer everybody in line with the error, and show it once."""
         if self._failure is None or self._failure[1].payload != failure.payload:
             name = self.blueprint.function.name
-            self._journal.say(f"{name} cannot start: {failure.payload.decode(errors='replace')}\n{failure.log}")
+            self._journal.say(
+                f"{name} cannot start: {failure.payload.decode(errors='replace')}\n{failure.log}"
+            )
         self._failure = (time.monotonic(), failure)
         for line in (self._line, self._background_line):
             while line:

@@ -14,7 +14,10 @@ from local.template import LambdaFunction
 
 STARTING_AT_ONCE = 2
 MEMORY_CHECK_S = 0.1
-RETRY_DELAYS_S = (60, 120)  # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+RETRY_DELAYS_S = (
+    60,
+    120,
+)  # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 
 
 class LambdaRuntime:
