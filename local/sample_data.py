@@ -38,7 +38,9 @@ class Slot:
 
 
 OFFERINGS = (
-    Offering("autumn-concert", "Autumn concert", "ticket", 4500, add_ons=(("Programme", 600), ("Drink", 900))),
+    Offering(
+        "autumn-concert", "Autumn concert", "ticket", 4500, add_ons=(("Programme", 600), ("Drink", 900))
+    ),
     Offering("morning-yoga", "Morning yoga", "class", 1800, credits_price=1, pay_on_arrival=True),
     Offering("haircut", "Haircut", "appointment", 3900, pay_on_arrival=True),
     Offering("wedding-day", "Wedding day", "package", 480000),

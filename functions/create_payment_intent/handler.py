@@ -1,9 +1,9 @@
 """`create-payment-intent`: the one live payment of a hold, as an intent or a hosted checkout session."""
 
 from aws_lambda_powertools.event_handler import Response
-from runtime.http import HttpFunction, json_response
 
 from functions.create_payment_intent.service import PaymentRequest, pay
+from runtime.http import HttpFunction, json_response
 
 app = HttpFunction()
 lambda_handler = app.lambda_handler

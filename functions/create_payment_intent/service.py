@@ -10,6 +10,8 @@ from functools import cache
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from database import payments
 from database.connection import Database
 from domain import refusals
@@ -18,7 +20,6 @@ from domain.refusals import BY_SLUG
 from domain.reservation import token_matches
 from payments.closing import Closed, close_payment
 from payments.creating import create_at_stripe, frozen_parameters
-from pydantic import BaseModel, ConfigDict, Field
 from runtime.http import dump
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
@@ -30,7 +31,9 @@ from stripe_gateway.gateway import StripeGateway, StripePayment
 # Longer than this function may run (12 s): whoever finds the lease over knows that its owner is gone.
 LEASE = timedelta(seconds=12)
 # https://docs.stripe.com/error-codes: what Stripe says of an amount that it will not charge.
-AMOUNT_CODES = frozenset({"amount_too_small", "amount_too_large", "invalid_charge_amount", "parameter_invalid_integer"})
+AMOUNT_CODES = frozenset(
+    {"amount_too_small", "amount_too_large", "invalid_charge_amount", "parameter_invalid_integer"}
+)
 
 
 class Settings(PaymentSettings):
@@ -91,7 +94,9 @@ def pay(
     if made.seen.canceled:
         # It was ended at Stripe, not by us: this row is over, and the hold may have another payment.
         close_payment(_database(), _gateway(), payment, context)
-        raise refusals.RequestInProgress("The payment was cancelled at the provider; try again for a new one.")
+        raise refusals.RequestInProgress(
+            "The payment was cancelled at the provider; try again for a new one."
+        )
     return _record(begun, made, key, context)
 
 
@@ -143,7 +148,10 @@ def _ask_stripe(outcome: str, payment: Mapping[str, Any]) -> StripePayment:
         # Nothing was made, and nothing will be under this row: the hold goes on without it.
         _database().run(
             lambda conn: payments.finish_close(
-                conn, payment["id"], payment["attempt"], context={"actor": "system", "reason": "refused by stripe"}
+                conn,
+                payment["id"],
+                payment["attempt"],
+                context={"actor": "system", "reason": "refused by stripe"},
             )
         )
         count("PaymentRefusedByStripe")

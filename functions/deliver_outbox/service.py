@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import requests
+
 from database import outbox
 from database.connection import Context, Database
 from database.jobs import finish_job
@@ -69,7 +70,7 @@ def deliver(request_id: str, budget: Budget) -> dict[str, Any]:
         if not rows:
             break
         with ThreadPoolExecutor(max_workers=BATCH) as pool:
-            for ended in pool.map(lambda row: _deliver_row(row, context), rows):
+            for ended in pool.map(partial(_deliver_row, run_context=context), rows):
                 result[ended] += 1
     result["more"] = budget.is_spent
     _database().run(
@@ -92,10 +93,9 @@ def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
             _database().run(
                 lambda conn: outbox.settle_outbox(conn, row["id"], row["attempt"], status="delivered")
             )
-        return "delivered"
     except DeliveryRefused as failure:
         return _bury(row, str(failure), context)
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001 - one row must not keep the others waiting
         error = f"{type(failure).__name__}: {failure}"[:500]
         logger.warning(
             "an outbox row was not delivered",
@@ -106,6 +106,7 @@ def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
             return _bury(row, error, context)
         _database().run(lambda conn: outbox.retry_outbox(conn, row["id"], row["attempt"], error=error))
         return "retried"
+    return "delivered"
 
 
 def _bury(row: Mapping[str, Any], error: str, context: Context) -> str:
@@ -159,7 +160,12 @@ def _refund_at_stripe(refund: Mapping[str, Any]) -> StripeRefund:
 
 
 def _settle_refund(
-    row: Mapping[str, Any], stripe_refund_id: str | None, status: str, context: Context, *, error: str | None = None
+    row: Mapping[str, Any],
+    stripe_refund_id: str | None,
+    status: str,
+    context: Context,
+    *,
+    error: str | None = None,
 ) -> None:
     _database().run(
         lambda conn: outbox.settle_refund(
@@ -182,7 +188,9 @@ def _send_notification(row: Mapping[str, Any]) -> None:
         raise DeliveryRefused("NOTIFICATION_WEBHOOK_URL is not set")
     body = json.dumps({"id": row["id"], "created_at": row["created_at"], **row["payload"]})
     stamp = int(time.time())
-    signature = hmac.new((settings.notification_secret or "").encode(), f"{stamp}.{body}".encode(), hashlib.sha256)
+    signature = hmac.new(
+        (settings.notification_secret or "").encode(), f"{stamp}.{body}".encode(), hashlib.sha256
+    )
     headers = {
         "Content-Type": "application/json",
         "Holdfast-Delivery": row["id"],

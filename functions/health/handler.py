@@ -1,9 +1,9 @@
 """`health`: is the function alive, and can the deployment work."""
 
 from aws_lambda_powertools.event_handler import Response
-from runtime.http import HttpFunction, json_response
 
 from functions.health.service import readiness
+from runtime.http import HttpFunction, json_response
 
 app = HttpFunction()
 lambda_handler = app.lambda_handler

@@ -3,10 +3,12 @@
 from functools import cache
 from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from database import errors
 from database.connection import Database
-from domain.errors import fingerprint, scrub, scrub_context
-from pydantic import BaseModel, ConfigDict, Field
+from domain.errors import fingerprint
+from domain.scrubbing import scrub, scrub_context
 from runtime.observability import count
 from runtime.settings import DatabaseSettings, load
 
@@ -36,16 +38,11 @@ def _database() -> Database:
 
 def record(report: ErrorReport, request_id: str) -> dict[str, Any]:
     """Counts the report in its group; one round trip whatever the flood."""
-    print_of_error = fingerprint(
-        source=report.source,
-        message=report.message,
-        stack=report.stack,
-        client_fingerprint=report.fingerprint,
-    )
+    group = fingerprint(report.source, None, report.message, report.stack, report.fingerprint)
     occurrences, is_new = _database().run(
         lambda conn: errors.record_error(
             conn,
-            fingerprint=print_of_error,
+            fingerprint=group,
             severity=report.severity,
             source=report.source,
             title=scrub(report.message),
@@ -60,4 +57,4 @@ def record(report: ErrorReport, request_id: str) -> dict[str, Any]:
     count("ErrorReported")
     if is_new:
         count("ErrorGroupOpened")
-    return {"fingerprint": print_of_error, "occurrence_count": occurrences, "new": is_new}
+    return {"fingerprint": group, "occurrence_count": occurrences, "new": is_new}

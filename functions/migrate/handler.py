@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from functions.migrate.service import apply_migrations
 from runtime.jobs import Budget, job
 from runtime.settings import Settings, load
-
-from functions.migrate.service import apply_migrations
 
 
 class MigrateSettings(Settings):

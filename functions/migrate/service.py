@@ -54,7 +54,9 @@ def apply_migrations(database_url: str, folder: Path) -> dict[str, Any]:
         applied = dict(conn.execute("SELECT name, sha256 FROM schema_migrations").fetchall())
         for file in numbered:
             if applied.get(file.name, file.sha256) != file.sha256:
-                raise MigrationChanged(f"{file.name} was changed after it had been applied: write a new migration")
+                raise MigrationChanged(
+                    f"{file.name} was changed after it had been applied: write a new migration"
+                )
         due = [file for file in numbered if file.name not in applied]
         # A new table may change what a function means: after any migration all functions are made anew.
         due += [file for file in replaceable if due or applied.get(file.name) != file.sha256]
@@ -65,13 +67,15 @@ def apply_migrations(database_url: str, folder: Path) -> dict[str, Any]:
 
 def _files(folder: Path, pattern: str) -> list[SqlFile]:
     return [
-        SqlFile(path.relative_to(folder).as_posix(), path.read_text()) for path in sorted(folder.glob(pattern))
+        SqlFile(path.relative_to(folder).as_posix(), path.read_text())
+        for path in sorted(folder.glob(pattern))
     ]
 
 
 def _apply(conn: psycopg.Connection[Any], file: SqlFile) -> None:
-    # The files are this repository's own: their text is SQL, not input.
-    statement = psycopg.sql.SQL(file.text)  # pyright: ignore[reportArgumentType] - the text of a migration
+    statement = (
+        file.text.encode()
+    )  # the files are this repository's own: bytes, because no input may be a string
     if file.text.startswith(NO_TRANSACTION):
         conn.execute(statement)
         _record(conn, file)

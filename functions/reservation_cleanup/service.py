@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from database import holds
@@ -60,7 +60,9 @@ def _claim() -> list[dict[str, Any]]:
 
 def _close_all(payments: list[dict[str, Any]], request_id: str, result: dict[str, Any]) -> None:
     with ThreadPoolExecutor(max_workers=PAID_BATCH) as pool:
-        for payment, closed in zip(payments, pool.map(lambda payment: _close(payment, request_id), payments), strict=True):
+        for payment, closed in zip(
+            payments, pool.map(partial(_close, request_id=request_id), payments), strict=True
+        ):
             match closed:
                 case Closed.RELEASED:
                     result["released"] += 1
@@ -79,10 +81,15 @@ def _close_all(payments: list[dict[str, Any]], request_id: str, result: dict[str
 
 def _close(payment: dict[str, Any], request_id: str) -> Closed | None:
     """None: it failed, alone; its lease ends by itself and the next run takes it up."""
-    context = {"actor": "system", "actor_id": "reservation-cleanup", "reason": "expired", "request_id": request_id}
+    context = {
+        "actor": "system",
+        "actor_id": "reservation-cleanup",
+        "reason": "expired",
+        "request_id": request_id,
+    }
     try:
         return close_payment(_database(), _gateway(), payment, context)
-    except Exception:
+    except Exception:  # noqa: BLE001 - one hold must not keep the others from their end
         logger.exception(
             "a hold could not be ended",
             extra={"payment_id": payment["id"], "reservation_id": payment["reservation_id"]},

@@ -1,11 +1,11 @@
 """`reservations`: what is on sale, holding it, showing and ending a hold."""
 
 from aws_lambda_powertools.event_handler import Response
-from domain.refusals import UnknownReservation
-from runtime.http import HttpFunction, json_response, parsed_id
 
+from domain.refusals import UnknownReservation
 from functions.reservations import service
 from functions.reservations.requests import HoldRequest, SlotsQuery
+from runtime.http import HttpFunction, json_response, parsed_id
 
 # An anonymous key must not be guessed: who knows email and key gets the stored answer.
 KEY_LENGTH = 16

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 
 def _printable(text: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):  # noqa: PLR2004 - ASCII's control characters
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValueError("control characters are not accepted")
     return text
 
@@ -74,5 +74,3 @@ class SlotsQuery(_Strict):
     starts_to: Annotated[AwareDatetime | None, Field(alias="to")] = None
     cursor: Annotated[str | None, Field(max_length=200)] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 100
-
-

@@ -7,9 +7,11 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID, uuid4
+
+from pydantic import Field
 
 from database import catalogue, holds
 from database.connection import Database
@@ -17,14 +19,12 @@ from database.payments import claim_payments_to_close
 from domain import refusals
 from domain.refusals import BY_SLUG
 from domain.reservation import reservation_token, token_matches
+from functions.reservations.requests import HoldRequest, SlotsQuery
 from payments.closing import CLOSE_LEASE, Closed, close_payment
-from pydantic import Field
 from runtime.observability import count, identify
 from runtime.outbox_kick import kick_outbox
 from runtime.settings import Minutes, PaymentSettings, load
 from stripe_gateway.gateway import StripeGateway
-
-from functions.reservations.requests import HoldRequest, SlotsQuery
 
 # A full slot whose seats wait only for payments that Stripe can end: worth asking, but not worth a buyer's patience.
 # One try to close and one to look, so two seconds at most, and no thread of it outlives the call.
@@ -101,7 +101,11 @@ def hold(request: HoldRequest, key: str | None, request_id: str) -> tuple[dict[s
     reservation_id = uuid4()
     identify(reservation_id=str(reservation_id))
     outcome = _reserve(reservation_id, request, key, request_id)
-    if outcome["outcome"] == "sold-out" and outcome["waiting"] and _free_waiting_seats(outcome["waiting"], request_id):
+    if (
+        outcome["outcome"] == "sold-out"
+        and outcome["waiting"]
+        and _free_waiting_seats(outcome["waiting"], request_id)
+    ):
         outcome = _reserve(reservation_id, request, key, request_id)
     match outcome["outcome"]:
         case "held" | "replayed":
@@ -147,9 +151,9 @@ def _free_waiting_seats(waiting: list[str], request_id: str) -> bool:
     if not claimed:
         return False
     context = {"actor": "system", "actor_id": "reservations", "request_id": request_id, "reason": "expired"}
+    close = partial(close_payment, _database(), _hasty_gateway(), context=context)
     with ThreadPoolExecutor(max_workers=len(claimed)) as pool:
-        closed = pool.map(lambda payment: close_payment(_database(), _hasty_gateway(), payment, context), claimed)
-        return Closed.RELEASED in list(closed)
+        return Closed.RELEASED in list(pool.map(close, claimed))
 
 
 def show(reservation_id: UUID, token: str | None) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """`stripe-webhook`: what Stripe says of payments, each fact once."""
 
 from aws_lambda_powertools.event_handler import Response
-from runtime.http import HttpFunction, json_response
 
 from functions.stripe_webhook.service import receive
+from runtime.http import HttpFunction, json_response
 
 # Far above any event that Stripe sends, and read before anything is computed over it.
 MAX_BODY_BYTES = 512 * 1024

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import stripe
+
 from database import webhook_events
 from database.connection import Connection, Context, Database, only_value, transaction
 from domain import refusals
@@ -23,16 +24,23 @@ from stripe_gateway.observations import observe
 from stripe_gateway.webhook import NotAnEvent, NotSignedByStripe, verify
 
 PAYMENT_TYPES = frozenset(
-    [f"payment_intent.{what}" for what in ("created", "processing", "requires_action", "succeeded", "payment_failed")]
+    [
+        f"payment_intent.{what}"
+        for what in ("created", "processing", "requires_action", "succeeded", "payment_failed")
+    ]
     + ["payment_intent.canceled", "checkout.session.completed", "checkout.session.expired"]
     + ["checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed"]
 )
 # Verified and kept; what they call for comes with refunds and disputes.
 KEPT_TYPES = frozenset(
     ["charge.refunded", "refund.created", "refund.updated", "refund.failed"]
-    + [f"charge.dispute.{what}" for what in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")]
+    + [
+        f"charge.dispute.{what}"
+        for what in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")
+    ]
 )
 DONE = frozenset(["processed", "ignored", "stale", "quarantined"])
+NO_EFFECT = Decision(Action.NOTHING)
 MAY_REFUND = frozenset([Action.REFUND, Action.RELEASE_AND_REFUND, Action.SEAT_AGAIN_OR_REFUND])
 
 
@@ -127,7 +135,7 @@ class Verdict:
     outcome: str
     reason: str | None = None
     payment: Payment | None = None
-    decision: Decision = Decision(Action.NOTHING)
+    decision: Decision = NO_EFFECT
 
 
 def _judge(claimed: Mapping[str, Any], seen: Observation) -> Verdict:
@@ -139,7 +147,9 @@ def _judge(claimed: Mapping[str, Any], seen: Observation) -> Verdict:
     settings = load(Settings)
     payment, hold = locked_payment(claimed)
     identify(payment_id=payment.id, reservation_id=payment.reservation_id)
-    wrong = reason_to_quarantine(payment, seen, livemode=settings.livemode, account=settings.stripe_account_id)
+    wrong = reason_to_quarantine(
+        payment, seen, livemode=settings.livemode, account=settings.stripe_account_id
+    )
     if wrong:
         return Verdict("quarantined", wrong, payment)
     decision = decide(payment, hold, seen)
@@ -157,7 +167,9 @@ def _apply_payment_fact(event: Mapping[str, Any], seen: Observation, context: Co
     return verdict.outcome
 
 
-def _claim_and_apply(conn: Connection, event: Mapping[str, Any], seen: Observation, context: Context) -> Verdict:
+def _claim_and_apply(
+    conn: Connection, event: Mapping[str, Any], seen: Observation, context: Context
+) -> Verdict:
     """One transaction, two round trips."""
     with transaction(conn, context) as unit:
         with unit.opening():

@@ -9,12 +9,11 @@ from typing import Any
 from database.connection import Context, Database
 from database.payments import finish_close, keep_payment, record_payment
 from domain.payment import Action
+from payments.creating import create_at_stripe
+from payments.settling import settle
 from runtime.kill_points import kill_point
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway, StripePayment
-
-from payments.creating import create_at_stripe
-from payments.settling import settle
 
 logger = logging.getLogger("payments")
 

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from domain import refusals
-from domain.refusals import Refusal
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from domain import refusals
+from domain.refusals import Refusal
 from runtime.observability import count, invocation, logger
 from runtime.problems import STATUS, problem_response
 from runtime.settings import MissingSetting
@@ -28,17 +28,17 @@ class HttpFunction(LambdaFunctionUrlResolver):
     """The routes of one function. Bodies are read by `body_as`, refusals become problems, the rest is routing."""
 
     def __init__(self, *, max_body_bytes: int = 64 * 1024) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - partly untyped there
         self._max_body_bytes = max_body_bytes
         self._methods: list[tuple[str, re.Pattern[str]]] = []
-        self.not_found(self._refuse_path)
+        self.not_found(self._refuse_path)  # pyright: ignore[reportUnknownMemberType] - partly untyped there
 
-    def route(self, rule: str, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Powertools' own signature
+    def route(self, rule: str, method: str, *args: Any, **kwargs: Any) -> Any:
         pattern = re.compile(re.sub(r"<\w+>", "[^/]+", rule))
         self._methods.append((method, pattern))
         return super().route(rule, method, *args, **kwargs)
 
-    def lambda_handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context has no type
+    def lambda_handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """What Lambda invokes."""
         with invocation(context) as request_id:
             try:
@@ -48,14 +48,14 @@ class HttpFunction(LambdaFunctionUrlResolver):
             except MissingSetting as missing:
                 logger.critical("the function cannot start: %s", missing)
                 answer = self._refuse(refusals.InternalError(), request_id)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the last line of defence: an answer, never a stack
                 logger.exception("uncaught failure")
                 count("UncaughtFailure")
                 answer = self._refuse(refusals.InternalError(), request_id)
             answer["headers"]["X-Request-Id"] = request_id
             return answer
 
-    def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context has no type
+    def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         if len(event.get("body") or "") > self._max_body_bytes * 2:
             raise refusals.BodyTooLarge
         if len(raw_body(event)) > self._max_body_bytes:
@@ -106,7 +106,7 @@ class HttpFunction(LambdaFunctionUrlResolver):
     @property
     def request_id(self) -> str:
         """The id of this invocation, on every line, answer and row that it leaves."""
-        return self.lambda_context.aws_request_id  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - Lambda's context has no type
+        return self.lambda_context.aws_request_id
 
     def actor(self, kind: str, reason: str) -> dict[str, str | None]:
         """Who acts, from where and why, for the audit. The address is AWS's word, never a header's."""

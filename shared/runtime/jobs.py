@@ -30,7 +30,7 @@ def job(run: Job) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
     """A Lambda handler of `run(request_id, budget)`, whose counts become the answer, a log line and metrics."""
 
     @functools.wraps(run)
-    def lambda_handler(_: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context has no type
+    def lambda_handler(_: Mapping[str, Any], context: Any) -> dict[str, Any]:
         with invocation(context) as request_id:
             seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
             try:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ def count(name: str, value: float = 1) -> None:
 
 
 @contextmanager
-def invocation(context: Any) -> Iterator[str]:  # noqa: ANN401 - Lambda's context object has no published type
+def invocation(context: Any) -> Generator[str]:
     """What one invocation logs and counts belongs to it alone; yields its request id."""
     logger.clear_state()
     _start_sentry()

@@ -7,11 +7,13 @@ from runtime.observability import logger
 
 
 @cache
-def _lambda_client() -> Any:  # noqa: ANN401 - boto3's clients are made at run time
+def _lambda_client() -> Any:
     import boto3  # noqa: PLC0415 - half a second that only a refund should cost
     from botocore.config import Config  # noqa: PLC0415 - as above
 
-    return boto3.client("lambda", config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1}))
+    return boto3.client(  # pyright: ignore[reportUnknownMemberType] - an overload for every service
+        "lambda", config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
+    )
 
 
 def kick_outbox(function_name: str | None) -> None:
@@ -20,5 +22,5 @@ def kick_outbox(function_name: str | None) -> None:
         return
     try:
         _lambda_client().invoke(FunctionName=function_name, InvocationType="Event", Payload=b"{}")
-    except Exception:
+    except Exception:  # noqa: BLE001 - the caller's work is committed: nothing here may undo its answer
         logger.warning("deliver-outbox could not be kicked; its schedule will deliver", exc_info=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
+
 from domain import refusals
 from domain.refusals import Refusal
 

@@ -5,7 +5,7 @@ A secret may stand in Secrets Manager instead: `<NAME>_ARN` names it.
 
 import os
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import (
     BaseModel,
@@ -56,7 +56,7 @@ class StripeSettings(DatabaseSettings):
 
     @field_validator("livemode")
     @classmethod
-    def _fits_the_key(cls, livemode: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it so
+    def _fits_the_key(cls, livemode: bool, info: ValidationInfo) -> bool:
         if ("_live_" in info.data.get("stripe_secret_key", "")) != livemode:
             raise ValueError("it is not the mode of STRIPE_SECRET_KEY")
         return livemode
@@ -70,9 +70,13 @@ class PaymentSettings(StripeSettings):
     checkout_cancel_url: str
 
 
-@cache
 def load[S: Settings](model: type[S]) -> S:
     """The function's settings, read once; raises `MissingSetting` naming the first that is missing or wrong."""
+    return cast("S", _load(model))
+
+
+@cache
+def _load(model: type[Settings]) -> Settings:
     given: dict[str, Any] = {}
     for name in model.model_fields:
         value = _read(name.upper())
@@ -91,7 +95,7 @@ def _read(name: str) -> str | None:
         from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - brings boto3: 0.3 s that most calls need not wait for
 
         try:
-            return parameters.get_secret(arn)
+            return str(parameters.get_secret(arn))  # pyright: ignore[reportUnknownMemberType] - partly untyped there
         except parameters.GetParameterError as failure:
             raise MissingSetting(f"{name}_ARN: the secret cannot be read") from failure
     return os.environ.get(name)

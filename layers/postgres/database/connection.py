@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
@@ -132,7 +132,7 @@ def _roll_back(connection: Connection) -> None:
 SET_CONTEXT = "SELECT set_config('holdfast.context', %s, true)"
 
 
-def only_value(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Any:  # noqa: ANN401 - as of `call`
+def only_value(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Any:
     """The first column of the only row of a statement whose batch is over."""
     row = cursor.fetchone()
     return None if row is None else row[0]
@@ -140,7 +140,7 @@ def only_value(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Any:  # noqa: ANN401 
 
 def call(
     conn: Connection, query: LiteralString, params: Sequence[object] = (), *, context: Context | None = None
-) -> Any:  # noqa: ANN401 - a SQL function's result: the module that knows the function gives it its type
+) -> Any:
     """One statement, one round trip, one commit; answers the first column of its row.
 
     `context` says to the audit who acts and why; it travels in the same round trip.
@@ -162,7 +162,7 @@ class Transaction:
         self._context = context
 
     @contextmanager
-    def opening(self) -> Iterator[None]:
+    def opening(self) -> Generator[None]:
         """The first batch: BEGIN, who acts, and then what the block sends."""
         with self._conn.pipeline():
             self._conn.execute("BEGIN")
@@ -170,7 +170,7 @@ class Transaction:
             yield
 
     @contextmanager
-    def committing(self) -> Iterator[None]:
+    def committing(self) -> Generator[None]:
         """The last batch: what the block sends, and COMMIT, which is skipped if any of it fails."""
         with self._conn.pipeline():
             yield
@@ -178,7 +178,7 @@ class Transaction:
 
 
 @contextmanager
-def transaction(conn: Connection, context: Context) -> Iterator[Transaction]:
+def transaction(conn: Connection, context: Context) -> Generator[Transaction]:
     """A transaction of two round trips: BEGIN travels with what is read first, COMMIT with what is written last."""
     unit = Transaction(conn, context)
     try:

@@ -28,7 +28,18 @@ def reserve_tickets(
     return call(
         conn,
         "SELECT reserve_tickets(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        [reservation_id, email, name, phone, Jsonb(list(items)), hold, ceiling, key, request_hash, request_id],
+        [
+            reservation_id,
+            email,
+            name,
+            phone,
+            Jsonb(list(items)),
+            hold,
+            ceiling,
+            key,
+            request_hash,
+            request_id,
+        ],
     )
 
 

@@ -102,6 +102,8 @@ def finish_close(conn: Connection, payment_id: str, attempt: int, *, context: Co
     return call(conn, "SELECT finish_close(%s, %s)", [payment_id, attempt], context=context)
 
 
-def keep_payment(conn: Connection, payment_id: str, attempt: int, *, awaits_funds: bool, wait: timedelta) -> None:
+def keep_payment(
+    conn: Connection, payment_id: str, attempt: int, *, awaits_funds: bool, wait: timedelta
+) -> None:
     """Stripe has not settled the payment: the hold keeps its seats, and nobody asks again before `wait` is over."""
     call(conn, "SELECT keep_payment(%s, %s, %s, %s)", [payment_id, attempt, awaits_funds, wait])

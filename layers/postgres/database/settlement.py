@@ -9,7 +9,11 @@ from database.connection import Connection
 
 
 def lock_payment(
-    conn: Connection, *, payment_intent_id: str | None, checkout_session_id: str | None, payment_id: str | None
+    conn: Connection,
+    *,
+    payment_intent_id: str | None,
+    checkout_session_id: str | None,
+    payment_id: str | None,
 ) -> Cursor[tuple[Any, ...]]:
     """Sends: lock the payment and its hold, and read what the rules need."""
     return conn.execute(

@@ -4,7 +4,7 @@ Every request has 2.5 s a try and three tries, 8 s in all, under one idempotency
 must not have a database transaction open.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +63,9 @@ class StripeGateway:
     def create(self, mode: str, parameters: Mapping[str, Any], key: str) -> StripePayment:
         """A payment intent, or a checkout session for `mode` `checkout_session`, made once whatever the retries."""
         with _failures():
-            service = self._client.checkout.sessions if mode == "checkout_session" else self._client.payment_intents
+            service = (
+                self._client.checkout.sessions if mode == "checkout_session" else self._client.payment_intents
+            )
             made = service.create(parameters, {"idempotency_key": key})  # pyright: ignore[reportArgumentType] - frozen in our row as plain JSON
             return _payment(made)
 
@@ -81,7 +83,9 @@ class StripeGateway:
         """
         parameters = {"created": {"gte": int(created_at) - CLOCK_MARGIN_SECONDS}, "limit": PAGE}
         with _failures():
-            service = self._client.checkout.sessions if mode == "checkout_session" else self._client.payment_intents
+            service = (
+                self._client.checkout.sessions if mode == "checkout_session" else self._client.payment_intents
+            )
             for candidate in service.list(parameters).auto_paging_iter():  # pyright: ignore[reportArgumentType] - both take these two
                 if (candidate.metadata or {}) and candidate.metadata.to_dict().get(PAYMENT_ID) == payment_id:
                     return _payment(candidate)
@@ -123,7 +127,9 @@ class StripeGateway:
     def fetch_object(self, kind: str, object_id: str) -> Mapping[str, Any]:
         """A `payment_intent` or `checkout.session` by its id, in the API version that this code was written for."""
         with _failures():
-            service = self._client.checkout.sessions if kind == "checkout.session" else self._client.payment_intents
+            service = (
+                self._client.checkout.sessions if kind == "checkout.session" else self._client.payment_intents
+            )
             return service.retrieve(object_id).to_dict()
 
 
@@ -133,7 +139,7 @@ def _payment(stripe_object: stripe.PaymentIntent | stripe.checkout.Session) -> S
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _failures() -> Generator[None]:
     """Stripe's errors by what the caller may conclude (https://docs.stripe.com/error-low-level)."""
     try:
         yield
@@ -149,6 +155,6 @@ def _failures() -> Iterator[None]:
     except stripe.IdempotencyError as failure:
         raise StripeFailed from failure  # the key was used for something: look what it made
     except stripe.APIError as failure:
-        if failure.http_status == 409:  # noqa: PLR2004 - HTTP's Conflict: the first request under this key is still running
+        if failure.http_status == 409:
             raise StripeUnanswered from failure
         raise StripeFailed from failure

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from domain.payment import Observation
@@ -45,10 +45,12 @@ def _observe_intent(intent: Mapping[str, Any], seen_at: datetime, account: str |
 
 
 def _observe_session(session: Mapping[str, Any], seen_at: datetime, account: str | None) -> Observation:
-    intent = session.get("payment_intent")
+    intent = cast("Mapping[str, Any] | str | None", session.get("payment_intent"))
     status, paid = _text(session, "status") or "", session.get("payment_status") == "paid"
     return Observation(
-        payment_intent_id=_text(intent, "id") if isinstance(intent, Mapping) else _text(session, "payment_intent"),
+        payment_intent_id=_text(intent, "id")
+        if isinstance(intent, Mapping)
+        else _text(session, "payment_intent"),
         checkout_session_id=_text(session, "id"),
         payment_id=_our_id(session),
         amount=_amount(session, "amount_total"),
@@ -75,7 +77,7 @@ def _amount(stripe_object: Mapping[str, Any], name: str) -> int:
 
 def _our_id(stripe_object: Mapping[str, Any]) -> str | None:
     """Our payment's id. Metadata is anybody's to write: what is no UUID is not ours."""
-    metadata = stripe_object.get("metadata")
+    metadata = cast("Mapping[str, Any] | None", stripe_object.get("metadata"))
     try:
         return str(UUID(metadata[PAYMENT_ID])) if isinstance(metadata, Mapping) else None
     except (KeyError, ValueError, TypeError, AttributeError):

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import stripe
 
@@ -43,7 +43,7 @@ def verify(payload: bytes, signature: str | None, secrets: Sequence[str]) -> Map
 def _signed(payload: bytes, signature: str, secret: str) -> bool:
     try:
         text = payload.decode()
-        stripe.WebhookSignature.verify_header(text, signature, secret, TOLERANCE_SECONDS)
+        stripe.WebhookSignature.verify_header(text, signature, secret, TOLERANCE_SECONDS)  # pyright: ignore[reportUnknownMemberType] - its tolerance has no type there
     except (stripe.SignatureVerificationError, ValueError):
         return False
     # The SDK bounds the age of the time stamp, but lets one from the future pass.
@@ -55,31 +55,34 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _storable(value: Any) -> Any:  # noqa: ANN401 - any JSON in, any JSON out
+def _storable(value: Any) -> Any:
     """The event without client secrets, and without what PostgreSQL's jsonb cannot hold."""
-    match value:
-        case dict():
-            return {_storable(name): _storable(item) for name, item in value.items() if name != "client_secret"}
-        case list():
-            return [_storable(item) for item in value]
-        case str():
-            return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-        case float() if math.isinf(value):
-            raise ValueError("a number beyond all bounds")
-        case _:
-            return value
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {_storable(name): _storable(item) for name, item in items if name != "client_secret"}
+    if isinstance(value, list):
+        return [_storable(item) for item in cast("list[Any]", value)]
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, float) and math.isinf(value):
+        raise ValueError("a number beyond all bounds")
+    return value
 
 
-def _is_event(event: object) -> bool:
-    if not isinstance(event, dict):
+def _is_event(value: object) -> bool:
+    if not isinstance(value, dict):
         return False
+    event = cast("dict[str, Any]", value)
     data = event.get("data")
     return (
         event.get("object") == "event"
-        and all(isinstance(event.get(name), str) and 0 < len(event[name]) <= NAME_LENGTH for name in ("id", "type"))
+        and all(
+            isinstance(event.get(name), str) and 0 < len(event[name]) <= NAME_LENGTH
+            for name in ("id", "type")
+        )
         and isinstance(event.get("created"), int)
         and 0 <= event["created"] < LATEST_SECOND
         and isinstance(event.get("livemode"), bool)
         and isinstance(data, dict)
-        and isinstance(data.get("object"), dict)
+        and isinstance(cast("dict[str, Any]", data).get("object"), dict)
     )
