@@ -1,0 +1,349 @@
+"""Whether every promise holds, judged from outside: what the database says against what Stripe says.
+
+Meant for a moment at which nothing is on its way: the buyers are served, the webhooks delivered, the outbox empty.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import stripe
+from psycopg.rows import dict_row
+
+# What stripe_gateway writes into the metadata of all that it makes. Written out here and not imported: who judges
+# takes nothing from the judged.
+PAYMENT_ID = "holdfast_payment_id"
+RESERVATION_ID = "holdfast_reservation_id"
+REFUND_ID = "holdfast_refund_id"
+
+GONE = ("failed", "canceled")
+SETTLED = ("processed", "ignored", "stale", "parked", "quarantined", "dead")
+# Of these intents nothing can come in any more, or it is on its way by itself.
+OVER = ("succeeded", "canceled", "processing")
+SHOWN = 3
+
+type Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One promise: how often it was put to the test, what each side says of it, and whether it held."""
+
+    name: str
+    figure: str
+    database_says: str
+    stripe_says: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Everything that the promises are about, as both sides have it."""
+
+    slots: Sequence[Row]
+    holds: Mapping[str, Row]
+    payments: Sequence[Row]
+    bookings: Sequence[Row]
+    refunds: Sequence[Row]
+    events: Sequence[Row]
+    overdue_effects: int
+    violations: Sequence[Row]
+    intents: Mapping[str, Row]
+    sessions: Sequence[Row]
+    stripe_refunds: Sequence[Row]
+
+
+def check_promises(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str) -> list[Promise]:
+    """Every promise with its evidence; `database_admin_url` is the owner's."""
+    ledger = _read(database_admin_url, stripe_api_base, stripe_secret_key)
+    return [
+        _never_sold_twice(ledger),
+        _never_charged_for_nothing(ledger),
+        _never_charged_twice(ledger),
+        _never_booked_unpaid(ledger),
+        _one_live_payment(ledger),
+        _refunds_fit(ledger),
+        _seats_go_after_their_payment(ledger),
+        _no_dead_holds(ledger),
+        _never_lost(ledger),
+        _invariants(ledger),
+    ]
+
+
+def broken(promises: Iterable[Promise]) -> list[Promise]:
+    """Those that did not hold."""
+    return [promise for promise in promises if not promise.held]
+
+
+def _never_sold_twice(ledger: Ledger) -> Promise:
+    """Counted from holds and bookings themselves, not from the counters that guard them."""
+    oversold = [
+        f"{slot['id']}: {slot['units']} of {slot['max_units']} units, {slot['parties']} of {slot['max_bookings']} bookings"
+        for slot in ledger.slots
+        if slot["units"] > slot["max_units"] or slot["parties"] > slot["max_bookings"]
+    ]
+    sold = sum(slot["units"] for slot in ledger.slots)
+    busy = sum(1 for slot in ledger.slots if slot["units"])
+    room = sum(slot["max_units"] for slot in ledger.slots if slot["units"])
+    return Promise(
+        "no seat is sold twice",
+        f"{sold} seats",
+        _told(f"{sold} of {room} seats of {busy} slots are taken", oversold),
+        "",
+        not oversold,
+    )
+
+
+def _never_charged_for_nothing(ledger: Ledger) -> Promise:
+    seats_of = Counter(
+        booking["payment_intent_id"]
+        for booking in ledger.bookings
+        if booking["status"] in ("confirmed", "frozen")
+    )
+    back = _going_back(ledger)
+    paid = [intent for intent in ledger.intents.values() if intent["status"] == "succeeded"]
+    wrong: list[str] = []
+    for intent in paid:
+        seated, returned = seats_of[intent["id"]], back[intent["id"]]
+        if (seated, returned >= intent["amount_received"]) not in ((1, False), (0, True)):
+            wrong.append(
+                f"{intent['id']}: {seated} bookings, {returned} of {intent['amount_received']} goes back"
+            )
+    seated = sum(seats_of[intent["id"]] for intent in paid)
+    return Promise(
+        "all money ends in one booking or a refund",
+        f"{len(paid)} payments",
+        _told(f"{seated} are bookings, {len(paid) - seated} go back", wrong),
+        f"{len(paid)} intents succeeded",
+        not wrong,
+    )
+
+
+def _never_charged_twice(ledger: Ledger) -> Promise:
+    back = _going_back(ledger)
+    kept = Counter(
+        intent["metadata"].get(RESERVATION_ID)
+        for intent in ledger.intents.values()
+        if intent["status"] == "succeeded" and back[intent["id"]] < intent["amount_received"]
+    )
+    twice = [f"{reservation}: {times} times" for reservation, times in kept.items() if times > 1]
+    return Promise(
+        "no reservation is paid twice",
+        f"{len(kept)} reservations",
+        "",
+        _told(f"{len(kept)} reservations have money kept for them", twice),
+        not twice,
+    )
+
+
+def _never_booked_unpaid(ledger: Ledger) -> Promise:
+    paid = [booking for booking in ledger.bookings if booking["payment_method"] == "pay_now"]
+    unpaid = [
+        f"{booking['id']}: {intent['amount_received'] if intent else 'no such intent'} for {booking['amount']}"
+        for booking in paid
+        if (intent := ledger.intents.get(booking["payment_intent_id"])) is None
+        or (intent["amount_received"], intent["currency"]) != (booking["amount"], booking["currency"])
+    ]
+    return Promise(
+        "every paid booking has its money",
+        f"{len(paid)} bookings",
+        f"{sum(booking['amount'] for booking in paid)} minor units are booked as paid",
+        _told("each has an intent of its amount and currency", unpaid),
+        not unpaid,
+    )
+
+
+def _one_live_payment(ledger: Ledger) -> Promise:
+    live = Counter(
+        intent["metadata"].get(RESERVATION_ID)
+        for intent in ledger.intents.values()
+        if intent["status"] not in ("succeeded", "canceled")
+    )
+    several = [f"{reservation}: {times}" for reservation, times in live.items() if times > 1]
+    known = {payment["payment_intent_id"] for payment in ledger.payments}
+    unknown = [
+        f"{intent['id']} ({intent['status']})" for intent in ledger.intents.values()
+        if intent["id"] not in known and intent["status"] != "canceled"
+    ]  # fmt: skip
+    return Promise(
+        "a reservation has one payment at a time",
+        f"{len(ledger.intents)} intents",
+        _told(f"{len(ledger.payments)} payments are recorded", unknown),
+        _told(f"{sum(live.values())} intents are open", several),
+        not several and not unknown,
+    )
+
+
+def _refunds_fit(ledger: Ledger) -> Promise:
+    ours = {str(refund["id"]): refund for refund in ledger.refunds}
+    sent = [refund for refund in ledger.stripe_refunds if refund["status"] not in GONE]
+    wrong: list[str] = []
+    returned: Counter[str] = Counter()
+    times: Counter[str] = Counter()
+    for refund in sent:
+        returned[refund["payment_intent"]] += refund["amount"]
+        our_id = refund["metadata"].get(REFUND_ID, "")
+        times[our_id] += 1
+        if our_id not in ours or ours[our_id]["amount"] != refund["amount"]:
+            wrong.append(f"{refund['id']}: no such refund here")
+    wrong += [f"{our_id}: sent {count} times" for our_id, count in times.items() if count > 1]
+    wrong += [
+        f"{intent_id}: {amount} goes back"
+        for intent_id, amount in returned.items()
+        if intent_id not in ledger.intents or amount > ledger.intents[intent_id]["amount_received"]
+    ]
+    wrong += [
+        f"{our_id}: not at stripe"
+        for our_id, refund in ours.items()
+        if refund["status"] == "succeeded" and times[our_id] != 1
+    ]
+    return Promise(
+        "a refund is sent once and never exceeds what was paid",
+        f"{len(ours)} refunds",
+        f"{sum(refund['amount'] for refund in ours.values())} minor units go back",
+        _told(f"{sum(returned.values())} minor units in {len(sent)} refunds", wrong),
+        not wrong,
+    )
+
+
+def _seats_go_after_their_payment(ledger: Ledger) -> Promise:
+    """A payment that a buyer could still complete belongs to a hold that still has its seats."""
+    open_payments = [
+        *((intent["id"], intent) for intent in ledger.intents.values() if intent["status"] not in OVER),
+        *((session["id"], session) for session in ledger.sessions if session["status"] == "open"),
+    ]
+    dangling: list[str] = []
+    for stripe_id, made in open_payments:
+        hold = ledger.holds.get(made["metadata"].get(RESERVATION_ID, ""))
+        if hold is None or hold["status"] != "active":
+            dangling.append(
+                f"{stripe_id} ({made['status']}): {hold['status'] if hold else 'no such reservation'}"
+            )
+    ended = Counter(hold["status"] for hold in ledger.holds.values())
+    return Promise(
+        "seats go only after their payment is closed",
+        f"{ended['expired'] + ended['cancelled']} holds ended unpaid",
+        f"{ended['expired']} expired, {ended['cancelled']} cancelled",
+        _told(f"{len(open_payments)} payments can still be made", dangling),
+        not dangling,
+    )
+
+
+def _no_dead_holds(ledger: Ledger) -> Promise:
+    """A hold that is over keeps its seats only while its money is on the way."""
+    awaited = {
+        intent["metadata"].get(RESERVATION_ID)
+        for intent in ledger.intents.values()
+        if intent["status"] == "processing"
+    } | {
+        session["metadata"].get(RESERVATION_ID)
+        for session in ledger.sessions
+        if (session["status"], session["payment_status"]) == ("complete", "unpaid")
+    }
+    active = [hold for hold in ledger.holds.values() if hold["status"] == "active"]
+    dead = [f"{hold['id']}" for hold in active if hold["is_over"] and str(hold["id"]) not in awaited]
+    return Promise(
+        "no dead hold keeps seats",
+        f"{len(ledger.holds)} holds",
+        _told(f"{len(active)} are active", dead),
+        f"{len(awaited)} wait for money on its way",
+        not dead,
+    )
+
+
+def _never_lost(ledger: Ledger) -> Promise:
+    """Every event has come to an end, or waits where it is seen and done again."""
+    waiting = [
+        f"{event['event_id']} {event['status']}: {event['reason']}"
+        for event in ledger.events
+        if event["status"] not in SETTLED
+    ]
+    ends = Counter(event["status"] for event in ledger.events)
+    told = ", ".join(f"{count} {status}" for status, count in ends.most_common())
+    late = [f"{ledger.overdue_effects} effects are overdue"] if ledger.overdue_effects else []
+    return Promise(
+        "no event is lost",
+        f"{len(ledger.events)} events",
+        _told(told, [*waiting, *late]),
+        "",
+        not waiting and not late,
+    )
+
+
+def _invariants(ledger: Ledger) -> Promise:
+    rows = [f"{row['invariant']}: {row['subject_id']} {row['detail']}" for row in ledger.violations]
+    return Promise(
+        "the invariants hold", f"{len(rows)} violations", _told("invariant_violations", rows), "", not rows
+    )
+
+
+def _going_back(ledger: Ledger) -> Counter[str]:
+    """What has gone back or is due to, by intent."""
+    back: Counter[str] = Counter()
+    for refund in ledger.refunds:
+        if refund["status"] not in GONE:
+            back[refund["payment_intent_id"]] += refund["amount"]
+    return back
+
+
+def _told(summary: str, wrong: list[str]) -> str:
+    if not wrong:
+        return summary
+    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    return f"{summary}; BROKEN {'; '.join(wrong[:SHOWN])}{more}"
+
+
+def _read(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str) -> Ledger:
+    with psycopg.Connection[dict[str, Any]].connect(database_admin_url, row_factory=dict_row) as conn:
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # one moment for all of it
+        slots = conn.execute("""
+            SELECT s.id, s.max_units, s.max_bookings, coalesce(sum(t.units), 0)::integer AS units,
+                   count(t.units)::integer AS parties
+            FROM slots s LEFT JOIN (
+                SELECT i.slot_id, i.units FROM reservation_items i JOIN ticket_reservations r ON r.id = i.reservation_id
+                WHERE r.status = 'active'
+                UNION ALL
+                SELECT i.slot_id, i.units FROM booking_items i JOIN bookings b ON b.id = i.booking_id
+                WHERE b.status IN ('confirmed', 'frozen')
+            ) t ON t.slot_id = s.id GROUP BY s.id""").fetchall()
+        holds = conn.execute(
+            "SELECT id, status, expires_at <= now() AS is_over FROM ticket_reservations"
+        ).fetchall()
+        payments = conn.execute("SELECT id, payment_intent_id FROM payment_intents_log").fetchall()
+        bookings = conn.execute("""
+            SELECT b.id, b.status, b.payment_method, b.amount, b.currency, p.payment_intent_id
+            FROM bookings b LEFT JOIN payment_intents_log p ON p.id = b.payment_id""").fetchall()
+        refunds = conn.execute("""
+            SELECT f.id, f.amount, f.status, p.payment_intent_id
+            FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id""").fetchall()
+        events = conn.execute("SELECT event_id, status, reason FROM webhook_events_log").fetchall()
+        (overdue,) = conn.execute("""
+            SELECT count(*)::integer AS effects FROM outbox
+            WHERE status = 'pending' AND next_attempt_at < now() - interval '5 minutes'""").fetchall()
+        violations = conn.execute("SELECT * FROM invariant_violations").fetchall()
+    client = stripe.StripeClient(
+        stripe_secret_key, base_addresses={"api": stripe_api_base}, max_network_retries=2
+    ).v1
+    everything = {"limit": 100}
+    intents = [_plain(intent) for intent in client.payment_intents.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - a page size is all they take here
+    sessions = [_plain(session) for session in client.checkout.sessions.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
+    sent = [_plain(refund) for refund in client.refunds.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
+    return Ledger(
+        slots=slots,
+        holds={str(hold["id"]): hold for hold in holds},
+        payments=payments,
+        bookings=bookings,
+        refunds=refunds,
+        events=events,
+        overdue_effects=overdue["effects"],
+        violations=violations,
+        intents={intent["id"]: intent for intent in intents if PAYMENT_ID in intent["metadata"]},
+        sessions=[session for session in sessions if PAYMENT_ID in session["metadata"]],
+        stripe_refunds=sent,
+    )
+
+
+def _plain(stripe_object: stripe.StripeObject) -> dict[str, Any]:
+    return stripe_object.to_dict()
