@@ -27,13 +27,17 @@ def frozen_parameters(
     cancel_url: str,
     now: float,
 ) -> dict[str, Any]:
-    """What Stripe is asked for beyond amount and currency. It is stored with the payment: a retry must ask the same."""
+    """What Stripe is asked for beyond amount and currency. It is stored with the payment: a retry must ask the same.
+
+    The methods are a filter, the only way to name them since API version 2026-09-30.endive
+    (https://docs.stripe.com/changelog/endive/2026-09-30/removes-the-payment-method-types-parameter-from-payment-intents-and-setup-intents).
+    """
     metadata = {PAYMENT_ID: payment_id, RESERVATION_ID: reservation_id, REQUEST_ID: request_id}
     if mode == "payment_intent":
-        return {"payment_method_types": list(payment_method_types), "metadata": metadata}
+        return {"allowed_payment_method_types": list(payment_method_types), "metadata": metadata}
     return {
         "mode": "payment",
-        "payment_method_types": list(payment_method_types),
+        "allowed_payment_method_types": list(payment_method_types),
         "success_url": success_url,
         "cancel_url": cancel_url,
         "expires_at": int(now) + SESSION_SECONDS,
