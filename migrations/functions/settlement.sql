@@ -25,6 +25,7 @@ BEGIN
         IF v_payment.payment_intent_id <> p_payment_intent_id
             OR v_payment.checkout_session_id <> p_checkout_session_id
         THEN
+            -- Two events of the second intent: the one who waited for the lock above finds the other's row.
             INSERT INTO payment_intents_log (
                 id, reservation_id, mode, idempotency_key, payment_intent_id, checkout_session_id, amount, currency,
                 parameters, lease_until, canceled_at
@@ -32,7 +33,10 @@ BEGIN
                 gen_random_uuid(), v_payment.reservation_id, v_payment.mode,
                 'found:' || coalesce(p_payment_intent_id, p_checkout_session_id), p_payment_intent_id,
                 p_checkout_session_id, v_payment.amount, v_payment.currency, v_payment.parameters, now(), now()
-            ) RETURNING * INTO v_payment;
+            ) ON CONFLICT (idempotency_key) DO NOTHING;
+            SELECT * INTO v_payment FROM payment_intents_log
+            WHERE idempotency_key = 'found:' || coalesce(p_payment_intent_id, p_checkout_session_id)
+            FOR NO KEY UPDATE;
         END IF;
     END IF;
     SELECT * INTO v_hold FROM ticket_reservations WHERE id = v_payment.reservation_id FOR NO KEY UPDATE;
