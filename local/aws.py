@@ -1,4 +1,4 @@
-"""SQS and Secrets Manager: moto's server, with the template's queues and secrets in it.
+"""SQS and Secrets Manager: moto's server, with the template's queues and the functions' secrets in it.
 
 Run as a process of its own: `python -m local.aws --port PORT --template template.yaml --secrets FILE`. Its memory is
 all it has: started again, it has the queues and secrets, and no messages.
@@ -16,7 +16,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 from werkzeug.test import Client
 
-from local.template import ACCOUNT, REGION, Template, load_template
+from local.template import ACCOUNT, REGION, STACK_NAME, Template, load_template
 
 
 def create_resources(client: Client, base_url: str, template: Template, secrets: Mapping[str, str]) -> None:
@@ -26,8 +26,8 @@ def create_resources(client: Client, base_url: str, template: Template, secrets:
         attributes = {name: value for name, value in queue.items() if name != "name"}
         body = {"QueueName": queue["name"], "Attributes": attributes}
         _call(client, base_url, "sqs", "AmazonSQS.CreateQueue", body)
-    for logical_id, name in template.secrets.items():
-        body = {"Name": name, "SecretString": secrets.get(logical_id, "{}")}
+    for name, value in secrets.items():
+        body = {"Name": f"{STACK_NAME}/{name}", "SecretString": value}
         _call(client, base_url, "secretsmanager", "secretsmanager.CreateSecret", body)
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local.aws", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--template", type=Path, required=True)
-    parser.add_argument("--secrets", type=Path, help="a JSON object of logical id to value")
+    parser.add_argument("--secrets", type=Path, help="a JSON object of names and values")
     arguments = parser.parse_args()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     base_url = f"http://127.0.0.1:{arguments.port}"

@@ -114,16 +114,20 @@ class Gateway:
         payload = json.dumps(event, separators=(",", ":")).encode()
         if len(payload) > PAYLOAD_LIMIT:
             raise _TooLarge
-        answer, outcome = await self._ask(function, payload)
+        answer, outcome = await self._ask(function, payload, request_id)
         self._tell(function, request.method, path, answer, outcome)
         answer.headers["x-amzn-requestid"] = request_id
-        answer.headers.update(cors_headers(function.cors, origin))
+        for name, value in cors_headers(function.cors, origin).items():
+            own = answer.headers.get(name) if name == "vary" else None
+            answer.headers[name] = f"{own}, {value}" if own else value
         return _response(answer)
 
-    async def _ask(self, function: LambdaFunction, payload: bytes) -> tuple[HttpAnswer, Outcome | None]:
+    async def _ask(
+        self, function: LambdaFunction, payload: bytes, request_id: str
+    ) -> tuple[HttpAnswer, Outcome | None]:
         """The function's answer, or what a function URL says where there is none."""
         try:
-            outcome = await self.backend.invoke(function, payload)
+            outcome = await self.backend.invoke(function, payload, request_id=request_id)
         except Throttled:
             return _platform_answer(HTTPStatus.TOO_MANY_REQUESTS, "Rate Exceeded."), None
         if outcome.error is not None:
@@ -207,10 +211,15 @@ class HttpBackend:
         self._tasks: set[asyncio.Task[Outcome]] = set()
 
     async def invoke(
-        self, function: LambdaFunction, payload: bytes, *, patience_s: float = PLACE_PATIENCE_S
+        self,
+        function: LambdaFunction,
+        payload: bytes,
+        *,
+        patience_s: float = PLACE_PATIENCE_S,
+        request_id: str | None = None,
     ) -> Outcome:
-        """Invoke and wait; `patience_s` is left to the endpoint, which has its own rules for a line."""
-        del patience_s
+        """Invoke and wait; the endpoint has its own rules for a line, and makes its own request ids."""
+        del patience_s, request_id
         return await self._post(function, payload, "RequestResponse")
 
     def enqueue(self, function: LambdaFunction, payload: bytes) -> None:

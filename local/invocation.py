@@ -32,7 +32,12 @@ class Backend(Protocol):
     """Runs functions: processes on this machine, or any Lambda Invoke endpoint."""
 
     async def invoke(
-        self, function: LambdaFunction, payload: bytes, *, patience_s: float = PLACE_PATIENCE_S
+        self,
+        function: LambdaFunction,
+        payload: bytes,
+        *,
+        patience_s: float = PLACE_PATIENCE_S,
+        request_id: str | None = None,
     ) -> Outcome:
         """Invoke and wait for the answer; raises Throttled if no place came free within `patience_s`."""
         ...

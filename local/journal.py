@@ -3,6 +3,7 @@
 Writing happens in a thread of its own, so that a slow disk or terminal holds no invocation up.
 """
 
+import contextlib
 import json
 import sys
 import threading
@@ -63,7 +64,10 @@ class Journal:
                     self._lines.put(None)
                     break
             for file in touched:
-                file.flush()
+                with contextlib.suppress(
+                    OSError
+                ):  # nobody reads any more, or the disk is full: the cloud goes on
+                    file.flush()
 
     def _file(self, function: str) -> IO[str]:
         if function not in self._files:

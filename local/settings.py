@@ -12,7 +12,7 @@ import jwt
 
 from local.errors import CannotStart
 from local.postgres import DATABASE, OWNER
-from local.template import ACCOUNT, REGION, Template
+from local.template import Template
 
 STRIPE_API = "https://api.stripe.com"
 ADMIN_TOKEN_LIFE_S = 24 * 3600
@@ -135,16 +135,10 @@ class Settings:
         return environments
 
     def secret_values(self, template: Template) -> dict[str, str]:
-        """What the template's secrets hold, by logical id: the value that a function finds under their ARN."""
-        found: dict[str, str] = {}
-        for logical_id, secret in template.secrets.items():
-            arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{secret}"
-            for name, function in template.functions.items():
-                values = self._values(DATABASE_ROLES.get(name, "app"))
-                for variable, value in function.environment.items():
-                    if value == arn and (plain := variable.removesuffix("_ARN")) in values:
-                        found[logical_id] = values[plain]
-        return found
+        """What the functions would find in Secrets Manager: a value for each NAME_ARN that the template gives one."""
+        values = self._values("app")
+        variables = {name for function in template.functions.values() for name in function.environment}
+        return {name: value for name, value in values.items() if f"{name}_ARN" in variables}
 
     def _values(self, role: str) -> dict[str, str]:
         places, stripe = self.places, self.stripe

@@ -34,6 +34,7 @@ PACKAGES = os.pathsep.join(
 )
 HOST = "127.0.0.1"
 HOUSEKEEPING_S = 0.2
+BEFOREHAND = 2  # processes of each function with a URL
 MIGRATE = "migrate"
 MIGRATION_PATIENCE_S = 60.0
 
@@ -63,10 +64,7 @@ async def run(options: Options, announce: Callable[[str], None]) -> None:
     state.wait_for_the_dead()
     state.forget()
     journal = Journal(state.folder / "logs")
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel if task else lambda: None)
+    _stop_on_signal()
     try:
         async with contextlib.AsyncExitStack() as parts:
             await _Cloud(options, journal, parts, listening).run(announce)
@@ -119,7 +117,7 @@ class _Cloud:
             journal=journal,
             limit=options.environments,
             beforehand={
-                name: 1 for name, function in self.functions.items() if function.url_auth is not None
+                name: BEFOREHAND for name, function in self.functions.items() if function.url_auth is not None
             },
         )
 
@@ -259,6 +257,22 @@ class _Cloud:
 
     def _url(self, name: str) -> str:
         return f"http://{HOST}:{self.ports[name]}"
+
+
+def _stop_on_signal() -> None:
+    """Cancel this task at the first signal; another one shall not disturb the end that it brings."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def stop() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        if task:
+            task.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, stop)
 
 
 def _listen(port: int) -> socket.socket:

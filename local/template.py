@@ -91,11 +91,10 @@ class LambdaFunction:
 
 @dataclass(frozen=True)
 class Template:
-    """What the template holds that this machine plays: functions by public name, queues, secrets by logical id."""
+    """What the template holds that this machine plays: functions by public name, queues by logical id."""
 
     functions: Mapping[str, LambdaFunction]
     queues: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
-    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class _Loader(yaml.SafeLoader):
@@ -213,7 +212,10 @@ class _Reader:
             resource = self.resources.get(str(logical_id), {})
             if resource.get("Type") != "AWS::Serverless::LayerVersion":
                 continue  # somebody else's layer, by ARN: an extension that this machine does not have
-            paths.append(self.root / self._string(self._properties(str(logical_id)).get("ContentUri")))
+            content = self.root / self._string(self._properties(str(logical_id)).get("ContentUri"))
+            # A layer that SAM builds for Python lands in /opt/python; any other in /opt, as it is.
+            built = _mapping(resource.get("Metadata") or {}, where).get("BuildMethod") is not None
+            paths.append(content if built else content / "python")
         return paths
 
     def _without_refs(self, node: Node) -> Node:
@@ -270,8 +272,6 @@ class _Reader:
             return {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", "QueueName": name}.get(
                 attribute or "", url
             )
-        if kind == "AWS::SecretsManager::Secret":
-            return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{self._physical(logical_id, 'Name')}"
         return logical_id if attribute is None else f"{logical_id}.{attribute}"
 
     def _string(self, node: Node) -> str:

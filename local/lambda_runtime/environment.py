@@ -31,6 +31,7 @@ INVOCATION = "/2018-06-01/runtime/invocation/"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 READ_SIZE = 64 * 1024
 TAIL_LINES = 30
+CONNECTION_LIFE_S = 3600.0  # idle while the function works: longer than any may
 
 
 class InitFailed(Exception):
@@ -84,7 +85,7 @@ class ExecutionEnvironment:
         self._deadline: asyncio.TimerHandle | None = None
         self._init_error: bytes | None = None
         self._server: asyncio.Server | None = None
-        self._api = web.Server(self._serve)
+        self._api = web.Server(self._serve, keepalive_timeout=CONNECTION_LIFE_S)
         self._ended = asyncio.Event()
         self._pidfd = self._log_end = -1
         self._rest = b""
@@ -123,13 +124,14 @@ class ExecutionEnvironment:
             message = f"Init timed out after {INIT_PATIENCE_S:.0f} seconds"
             raise self._init_failure("Sandbox.Timedout", message) from None
 
-    async def invoke(self, payload: bytes) -> Outcome:
+    async def invoke(self, payload: bytes, request_id: str | None = None) -> Outcome:
         """Hand the process one event; it must have asked for it."""
         waiting, self._waiting = self._waiting, None
         if waiting is None or waiting.done():
             raise RuntimeError(f"{self.name} has not asked for an event")
         cold = not self.rested
-        current = _Invocation(str(uuid.uuid4()), payload, time.monotonic(), cold, self._loop.create_future())
+        request_id = request_id or str(uuid.uuid4())
+        current = _Invocation(request_id, payload, time.monotonic(), cold, self._loop.create_future())
         self._current = current
         timeout = self.blueprint.function.timeout_s
         self._deadline = self._loop.call_later(timeout, self._timed_out, current)

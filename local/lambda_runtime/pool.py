@@ -41,12 +41,19 @@ class FunctionPool:
         self._failure: tuple[float, InitFailed] | None = None
         self._closing = False
 
-    async def start_beforehand(self) -> None:
-        """Start the first few environments; a failure is reported, and met again by the first event."""
-        starts = [self._begin_start(on_demand=False) for _ in range(self.beforehand)]
-        await asyncio.gather(*starts)
+    async def start_first(self) -> None:
+        """Start one environment, if any shall be there beforehand; a failure is met again by the first event."""
+        if self.beforehand:
+            await self._begin_start(on_demand=False)
 
-    async def invoke(self, payload: bytes, *, patience_s: float, background: bool = False) -> Outcome:
+    async def start_others(self) -> None:
+        """Start the rest of those that shall be there beforehand."""
+        while self._failure is None and len(self.environments) + self._starting < self.beforehand:
+            await self._begin_start(on_demand=False)
+
+    async def invoke(
+        self, payload: bytes, *, patience_s: float, request_id: str | None = None, background: bool = False
+    ) -> Outcome:
         """Run one event; raises Throttled when no environment came free within `patience_s`.
 
         `background` stands aside for those who wait for their answer.
@@ -61,7 +68,7 @@ class FunctionPool:
                 return Outcome(failure.payload, failure.kind, "init")
             if environment.alive:  # else it died between being ours and being asked
                 waited_ms = (time.monotonic() - began) * 1000
-                return replace(await environment.invoke(payload), waited_ms=waited_ms)
+                return replace(await environment.invoke(payload, request_id), waited_ms=waited_ms)
 
     def ready(self, environment: ExecutionEnvironment) -> None:
         """An environment asks for work: the first in line gets it, else it is frozen."""

@@ -49,9 +49,10 @@ class LambdaRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Start the environments that shall be warm from the beginning."""
+        """Start the environments that shall be warm from the beginning: wait for the first of each function."""
         self._keep(asyncio.create_task(self._watch_memory()))
-        await asyncio.gather(*(pool.start_beforehand() for pool in self.pools.values()))
+        await asyncio.gather(*(pool.start_first() for pool in self.pools.values()))
+        self._keep(asyncio.create_task(self._start_others()))
 
     async def close(self) -> None:
         """Kill everything."""
@@ -61,10 +62,15 @@ class LambdaRuntime:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
 
     async def invoke(
-        self, function: LambdaFunction, payload: bytes, *, patience_s: float = PLACE_PATIENCE_S
+        self,
+        function: LambdaFunction,
+        payload: bytes,
+        *,
+        patience_s: float = PLACE_PATIENCE_S,
+        request_id: str | None = None,
     ) -> Outcome:
         """Invoke and wait for the answer; raises Throttled if no place came free within `patience_s`."""
-        return await self.pools[function.name].invoke(payload, patience_s=patience_s)
+        return await self.pools[function.name].invoke(payload, patience_s=patience_s, request_id=request_id)
 
     def enqueue(self, function: LambdaFunction, payload: bytes) -> None:
         """Invoke asynchronously, with the retries and the greatest age that the template grants."""
@@ -88,6 +94,11 @@ class LambdaRuntime:
             if outcome.error is None or delay is None or loop.time() + delay > too_old:
                 return
             await asyncio.sleep(delay)
+
+    async def _start_others(self) -> None:
+        """One after the other, so that events that need a start of their own find a slot."""
+        for pool in self.pools.values():
+            await pool.start_others()
 
     async def _watch_memory(self) -> None:
         while True:
