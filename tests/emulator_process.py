@@ -25,12 +25,13 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 
 @dataclass
 class Endpoint:
-    """A webhook endpoint: answers `status`, or the next of `statuses`, and keeps what it was sent."""
+    """A webhook endpoint: answers `status`, or the next of `statuses`, after `delay_s`; keeps what it was sent."""
 
     url: str
     received: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
     statuses: list[int] = field(default_factory=list[int])
     status: int = 200
+    delay_s: float = 0
 
     def events(self) -> list[Any]:
         """The deliveries as events, in the order of their arrival."""
@@ -50,6 +51,7 @@ def endpoint(port: int = 0) -> Generator[Endpoint]:
             payload = self.rfile.read(int(self.headers["Content-Length"]))
             status = recorder.statuses.pop(0) if recorder.statuses else recorder.status
             recorder.received.append((self.headers["Stripe-Signature"], payload))
+            time.sleep(recorder.delay_s)
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()

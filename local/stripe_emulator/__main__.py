@@ -9,9 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import stripe
-
-from local.stripe_emulator.account import Account, Settings
+from local.stripe_emulator.account import API_VERSION, Account, Settings
 from local.stripe_emulator.authentication import is_live
 from local.stripe_emulator.faults import load_faults
 from local.stripe_emulator.server import loopback_socket, serve
@@ -30,7 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--webhook-url", help="where events are delivered; without it none are")
     parser.add_argument("--webhook-secret", default="", help="signs the events, whsec_...")
     parser.add_argument(
-        "--api-version", default=stripe.api_version, help="API version that events carry (%(default)s)"
+        "--api-version", default=API_VERSION, help="API version that events carry (%(default)s)"
     )
     parser.add_argument(
         "--seed", type=int, help="repeats what is left to chance: drops, shuffles, probabilities"

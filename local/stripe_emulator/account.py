@@ -10,6 +10,10 @@ from local.stripe_emulator.storage import Storage
 
 type Json = dict[str, Any]
 
+# That of the SDK that the functions use. Written down, because importing the SDK to ask it takes longer than
+# all else that the emulator does before it listens.
+API_VERSION = "2026-10-28.endive"
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -93,19 +93,20 @@ class Api:
 
     async def _run(self, exchange: Exchange, fault: ResponseFault) -> tuple[Kept, bool]:
         """The result of the request, and whether it is a replay of an earlier one's."""
-        if fault.status is not None and fault.status not in _EXECUTED_FAULTS:
+        status = fault.error_status
+        if status is not None and status not in _EXECUTED_FAULTS:
             await _pause(fault)
-            raise StripeError(fault.status, of_status(fault.status), executed=False)
+            raise StripeError(status, of_status(status), executed=False)
         if exchange.idempotency is None:
             await _pause(fault)
-            return self._execute(exchange, fault.status), False
+            return self._execute(exchange, status), False
         kept = self._in_flight.begin(self._account, exchange.idempotency)
         if kept is not None:
             await _pause(fault)
             return kept, True
         try:
             await _pause(fault)
-            return self._execute(exchange, fault.status), False
+            return self._execute(exchange, status), False
         finally:
             self._in_flight.end(exchange.idempotency)
 

@@ -22,8 +22,8 @@ class InvalidFaults(ValueError):
 class ResponseFault:
     """What happens to the next `times` requests that match `method` and `path` (None: any).
 
-    `status` answers an error instead of working; `timeout_before` and `timeout_after` close the connection
-    without an answer, before or after the work; `delay_ms` comes first. `probability` is that of striking a
+    `status` of 400 and above answers an error instead of working; `timeout_before` and `timeout_after` close
+    the connection without an answer, before or after the work, whatever the status; `delay_ms` comes first. `probability` is that of striking a
     matching request; `times` counts the requests that were struck.
     """
 
@@ -35,6 +35,12 @@ class ResponseFault:
     timeout_after: bool = False
     delay_ms: int = 0
     probability: float = 1.0
+
+    @property
+    def error_status(self) -> int | None:
+        """The status to answer instead of working."""
+        lost = self.timeout_before or self.timeout_after
+        return None if lost or self.status is None or self.status < 400 else self.status
 
     def matches(self, method: str, path: str) -> bool:
         """Whether the rule is about this request and has times left."""
@@ -109,7 +115,7 @@ def _parse_rule(document: object) -> ResponseFault:
         method=method,
         path=path,
         times=_whole(fields, "times", 1, 0, _MOST_TIMES),
-        status=None if fields.get("status") is None else _whole(fields, "status", 500, 400, 599),
+        status=None if fields.get("status") is None else _whole(fields, "status", 500, 0, 599),
         timeout_before=_flag(fields, "timeout_before", False),
         timeout_after=_flag(fields, "timeout_after", False),
         delay_ms=_whole(fields, "delay_ms", 0, 0, _LONGEST_DELAY_MS),

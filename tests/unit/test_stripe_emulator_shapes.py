@@ -15,7 +15,7 @@ import pytest
 import stripe
 
 from local.stripe_emulator import buyer, endpoints, intents, refunds, sessions
-from local.stripe_emulator.account import Account, Call, Settings
+from local.stripe_emulator.account import API_VERSION, Account, Call, Settings
 from local.stripe_emulator.errors import StripeError, no_such
 from local.stripe_emulator.parameters import Group, Metadata, Parameter, Sequence, TimeRange
 from local.stripe_emulator.storage import Storage
@@ -132,6 +132,11 @@ def test_no_object_has_a_field_too_many_or_too_few(everything: list[Json]) -> No
         assert missing == set(), (kind, missing)
         _check_declared(body, _CLASSES[kind], kind)
     assert seen == _CLASSES.keys() - {"price"}
+
+
+def test_the_emulator_speaks_the_sdks_version() -> None:
+    """Events carry the API version of the SDK, unless told otherwise."""
+    assert stripe.api_version == API_VERSION
 
 
 def _only_when_set(kind: str) -> set[str]:
