@@ -154,9 +154,6 @@ class _Reader:
         return Template(
             functions={function.name: function for function in functions},
             queues={name: self._queue(name) for name in self._of_type("AWS::SQS::Queue")},
-            secrets={
-                name: self._physical(name, "Name") for name in self._of_type("AWS::SecretsManager::Secret")
-            },
         )
 
     def _section(self, name: str) -> dict[str, Node]:
