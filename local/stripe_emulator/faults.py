@@ -67,8 +67,12 @@ class Faults:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """The script as its address answers it."""
-        return asdict(self)
+        """The script as its address answers it; a probability is named only where there is one."""
+        document = asdict(self)
+        for rule in document["responses"]:
+            if rule["probability"] >= 1:
+                del rule["probability"]
+        return document
 
 
 def parse_faults(document: object) -> Faults:

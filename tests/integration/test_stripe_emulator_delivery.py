@@ -181,7 +181,6 @@ def test_a_fault_script_reads_as_it_was_written(running: Emulator) -> None:
             "timeout_before": False,
             "timeout_after": False,
             "delay_ms": 0,
-            "probability": 1.0,
         }
     ]
     assert (script["deliver"], script["duplicate"], script["search_lag_s"]) == (True, 1, 10)
