@@ -1,0 +1,34 @@
+"""Takes a guard out of a test's own database, to prove that the test would notice."""
+
+import re
+
+import psycopg
+
+
+def rewrite_function(owner_url: str, name: str, *changes: tuple[str, str]) -> None:
+    """Replaces parts of a SQL function's text; each part must be there, whatever the white space between its words."""
+    with psycopg.connect(owner_url, autocommit=True) as conn:
+        row = conn.execute("SELECT pg_get_functiondef(%s::regproc)", [name]).fetchone()
+        assert row is not None
+        text: str = row[0]
+        for old, new in changes:
+            pattern = r"\s+".join(re.escape(word) for word in old.split())
+            text, replaced = re.subn(pattern, lambda _, new=new: new, text)
+            assert replaced, f"{name} does not say: {old}"
+        conn.execute(text.encode())
+
+
+def execute(owner_url: str, *statements: str) -> None:
+    """Runs statements as the owner."""
+    with psycopg.connect(owner_url, autocommit=True) as conn:
+        for statement in statements:
+            conn.execute(statement.encode())
+
+
+def sell_what_is_not_there(owner_url: str) -> None:
+    """Takes out the two constraints that would refuse wrong counts, so that what the locks prevent can be seen."""
+    execute(
+        owner_url,
+        "ALTER TABLE slots DROP CONSTRAINT slots_never_oversold",
+        "ALTER TABLE slots DROP CONSTRAINT slots_counts_are_never_negative",
+    )

@@ -1,0 +1,187 @@
+"""A shop over a database of the test's own: its catalogue, its buyers, and what Stripe would say of their payments."""
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+
+from database import holds, payments
+from database.connection import Connection, Database
+from domain.currencies import chargeable_limits
+from functions.stripe_webhook.service import _claim_and_apply
+from stripe_gateway.observations import observe
+
+CONTEXT: Mapping[str, str | None] = {"actor": "test", "request_id": "test"}
+LEASE = timedelta(seconds=12)
+PRICE = 4500
+
+
+class Shop:
+    """Every thread has its own connection as `app`; `close` ends them all."""
+
+    def __init__(self, owner_url: str, app_url: str) -> None:
+        self.owner_url = owner_url
+        self.app_url = app_url
+        self._own = threading.local()
+        self._opened: list[Database] = []
+        self._owner = psycopg.connect(owner_url, autocommit=True)
+        self._one_at_a_time = threading.Lock()
+        self._numbers = count()
+
+    def close(self) -> None:
+        self._owner.close()
+        for database in self._opened:
+            with suppress(psycopg.Error):
+                database.close()
+
+    def database(self) -> Database:
+        """This thread's own, as an execution environment has its own."""
+        if not hasattr(self._own, "database"):
+            self._own.database = Database(self.app_url)
+            self._opened.append(self._own.database)
+        return self._own.database
+
+    def connection(self) -> Connection:
+        """This thread's bare connection: nothing retries what the database refuses."""
+        found: list[Connection] = []
+        self.database().run(found.append)
+        return found[0]
+
+    def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
+        """What the owner sees, or does."""
+        with self._one_at_a_time:
+            cursor = self._owner.execute(query.encode(), params)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, query: str, *params: object) -> Any:
+        return self.rows(query, *params)[0][0]
+
+    def violations(self) -> list[tuple[Any, ...]]:
+        return self.rows("SELECT * FROM invariant_violations")
+
+    def deadlocks(self) -> int:
+        """How often PostgreSQL had to break a deadlock in this database; its callers have been let go for this."""
+        for database in self._opened:
+            database.close()
+        self._own = threading.local()
+        name = self.value("SELECT current_database()")
+        still_there = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        give_up_at = time.monotonic() + 5
+        while self.value(still_there, name) and time.monotonic() < give_up_at:
+            time.sleep(0.01)  # what a connection has counted is there when it has gone
+        self.rows("SELECT pg_stat_clear_snapshot()")
+        return self.value("SELECT deadlocks FROM pg_stat_database WHERE datname = %s", name)
+
+    def slot(self, *, units: int, bookings: int | None = None, offering: str = "autumn-concert") -> UUID:
+        """A new slot far ahead; as many bookings as units unless told otherwise."""
+        return self.value(
+            """
+            INSERT INTO slots (offering_id, starts_at, ends_at, max_units, max_bookings)
+            SELECT id, now() + interval '90 days', now() + interval '91 days', %s, %s FROM offerings WHERE slug = %s
+            RETURNING id
+            """,
+            units,
+            bookings or units,
+            offering,
+        )
+
+    def buyer(self) -> str:
+        return f"buyer{next(self._numbers)}@example.com"
+
+    def hold(
+        self, wanted: Mapping[UUID, int], *, email: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """What `reserve_tickets` answers, on this thread's bare connection; `id` is the hold's."""
+        hold_id = uuid4()
+        items = [{"slot_id": str(slot), "units": units, "add_ons": []} for slot, units in wanted.items()]
+        outcome = holds.reserve_tickets(
+            self.connection(),
+            reservation_id=hold_id,
+            email=email or self.buyer(),
+            name="Ada",
+            phone=None,
+            items=items,
+            hold=timedelta(minutes=15),
+            ceiling=timedelta(minutes=30),
+            key=key,
+            request_hash="hash",
+            request_id="test",
+        )
+        return {**outcome, "id": hold_id}
+
+    def begin_payment(self, hold_id: UUID) -> dict[str, Any]:
+        """Phase 1 of paying, on this thread's bare connection."""
+        return payments.begin_payment(
+            self.connection(),
+            payment_id=uuid4(),
+            reservation_id=hold_id,
+            mode="payment_intent",
+            parameters={},
+            chargeable=chargeable_limits(),
+            window=timedelta(minutes=10),
+            lease=LEASE,
+            expected_amount=None,
+            expected_currency=None,
+            key=None,
+            request_hash=None,
+        )
+
+    def with_payment(self, hold_id: UUID) -> str:
+        """Gives the hold a payment that is open at Stripe, and answers its intent's id. No Stripe is asked."""
+        payment = self.begin_payment(hold_id)["payment"]
+        intent_id = f"pi_{uuid4().hex}"
+        recorded = payments.record_payment(
+            self.connection(),
+            payment_id=payment["id"],
+            attempt=payment["attempt"],
+            payment_intent_id=intent_id,
+            checkout_session_id=None,
+            status="requires_payment_method",
+        )
+        assert recorded == "recorded"
+        return intent_id
+
+    def expire(self, *hold_ids: UUID) -> None:
+        """Lets the time of these holds be over, as operators do."""
+        self.rows(
+            "UPDATE ticket_reservations SET expires_at = now() - interval '1 second' WHERE id = ANY (%s)",
+            list(hold_ids),
+        )
+
+    def status(self, hold_id: UUID) -> str:
+        return self.value("SELECT status FROM ticket_reservations WHERE id = %s", hold_id)
+
+    def succeeded(self, intent_id: str, *, amount: int = PRICE) -> str:
+        """Stripe's word that an intent is paid, applied as the webhook does it, on this thread's bare connection."""
+        event = succeeded_event(intent_id, amount)
+        seen = observe(event["data"]["object"])
+        return _claim_and_apply(self.connection(), event, seen, CONTEXT).outcome
+
+
+def succeeded_event(intent_id: str, amount: int = PRICE) -> dict[str, Any]:
+    """A `payment_intent.succeeded` of this amount in euro; the same intent has the same event."""
+    return {
+        "id": f"evt_{intent_id}",
+        "object": "event",
+        "type": "payment_intent.succeeded",
+        "created": int(time.time()),
+        "livemode": False,
+        "data": {
+            "object": {
+                "id": intent_id,
+                "object": "payment_intent",
+                "status": "succeeded",
+                "amount": amount,
+                "amount_received": amount,
+                "currency": "eur",
+                "livemode": False,
+                "metadata": {},
+            }
+        },
+    }

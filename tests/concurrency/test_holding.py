@@ -1,0 +1,194 @@
+"""Many buyers want the same seats at the same moment."""
+
+from collections import Counter
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from psycopg.errors import CheckViolation, DeadlockDetected
+
+from tests.concurrency.crowd import all_at_once, at_once
+from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there
+from tests.concurrency.shop import Shop
+
+BUYERS = 100
+TRIES = 20
+SLOT_LOCK = "PERFORM 1 FROM slots WHERE id = ANY (v_locked) ORDER BY id FOR NO KEY UPDATE;"
+LAST_ONES = [
+    pytest.param({"units": 1, "bookings": 100}, 1, id="last-unit"),
+    pytest.param({"units": 400, "bookings": 1}, 4, id="last-booking"),
+    pytest.param({"units": 1, "bookings": 1, "offering": "haircut"}, 1, id="one-appointment"),
+]
+
+
+def outcomes(answers: Sequence[object]) -> Counter[str]:
+    """How often each outcome was answered; what was raised counts by its name."""
+    return Counter(
+        answer["outcome"] if isinstance(answer, dict) else type(answer).__name__ for answer in answers
+    )
+
+
+def race_for(shop: Shop, slot: UUID, units: int) -> Counter[str]:
+    return outcomes(at_once(BUYERS, lambda _: shop.hold({slot: units})))
+
+
+@pytest.mark.parametrize(("capacity", "units"), LAST_ONES)
+def test_of_a_hundred_buyers_one_gets_the_last_one(shop: Shop, capacity: dict[str, int], units: int) -> None:
+    """A hundred buyers at once for the last one: one hold, ninety-nine clean refusals, nothing held besides."""
+    slot = shop.slot(**capacity)
+
+    assert race_for(shop, slot, units) == {"held": 1, "sold-out": BUYERS - 1}
+
+    assert shop.rows("SELECT held_units, held_bookings FROM slots WHERE id = %s", slot) == [(units, 1)]
+    assert shop.value("SELECT count(*) FROM customers") == 1
+    assert shop.violations() == []
+    assert shop.deadlocks() == 0
+
+
+@pytest.mark.parametrize(("capacity", "units"), LAST_ONES)
+def test_control_without_the_slots_lock_the_last_one_is_held_twice(
+    shop: Shop, capacity: dict[str, int], units: int
+) -> None:
+    """Negative control: without the lock on the slot, and the constraint behind it, the last one is held twice."""
+    rewrite_function(shop.owner_url, "reserve_tickets", (SLOT_LOCK, ""))
+    sell_what_is_not_there(shop.owner_url)
+
+    for _ in range(TRIES):
+        if race_for(shop, shop.slot(**capacity), units)["held"] > 1:
+            break
+    else:
+        pytest.fail("the race did not show")
+
+    assert ("slot sells what it has",) in {row[:1] for row in shop.violations()}
+
+
+def test_control_without_the_lock_the_constraint_still_refuses(shop: Shop) -> None:
+    """Without the lock alone nothing is held twice either: the constraint refuses, if less politely."""
+    rewrite_function(shop.owner_url, "reserve_tickets", (SLOT_LOCK, ""))
+
+    raised = Counter[str]()
+    for _ in range(TRIES):
+        seen = race_for(shop, shop.slot(units=1, bookings=100), 1)
+        assert seen["held"] == 1
+        raised += seen
+        if raised[CheckViolation.__name__]:
+            break
+
+    assert raised[CheckViolation.__name__]
+    assert shop.violations() == []
+
+
+def cross_over(shop: Shop, rounds: int) -> Counter[str]:
+    """Holds of [1, 2] against holds of [2, 1], without end; every hold is let go again."""
+    one, two = sorted([shop.slot(units=10), shop.slot(units=10)])
+
+    def cross(number: int) -> Counter[str]:
+        seen = Counter[str]()
+        wanted = {one: 1, two: 1} if number % 2 else {two: 1, one: 1}
+        for _ in range(rounds // 8):
+            answer = shop.hold(wanted)
+            seen[answer["outcome"]] += 1
+            if answer["outcome"] == "held":
+                shop.connection().execute("SELECT begin_close(%s, 'cancelled', '1 second')", [answer["id"]])
+        return seen
+
+    total = Counter[str]()
+    for answer in at_once(8, cross):
+        total += answer if isinstance(answer, Counter) else Counter([type(answer).__name__])
+    return total
+
+
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(2000, id="short"), pytest.param(20_000, id="long", marks=pytest.mark.long)]
+)
+def test_crossed_wishes_never_deadlock(shop: Shop, rounds: int) -> None:
+    """A wants [1, 2] and B wants [2, 1], over and over: no deadlock, and each gets both or nothing."""
+    seen = cross_over(shop, rounds)
+
+    assert set(seen) <= {"held", "sold-out"}, seen
+    assert seen["held"] > 0
+    assert shop.deadlocks() == 0
+    assert shop.violations() == []
+    assert shop.value("SELECT max(held_units) FROM slots") == 0
+
+
+def test_control_slots_locked_as_they_are_named_deadlock(shop: Shop) -> None:
+    """Negative control: where the slots are locked in the order in which they are named, the same wishes deadlock."""
+    as_named = "PERFORM (SELECT 1 FROM slots s WHERE s.id = wanted FOR NO KEY UPDATE) FROM unnest(v_locked) AS wanted;"
+    rewrite_function(shop.owner_url, "reserve_tickets", (SLOT_LOCK, as_named))
+
+    seen = cross_over(shop, 2000)
+
+    assert seen[DeadlockDetected.__name__]
+    assert shop.deadlocks() > 0
+
+
+def fifty_holds_of_one_buyer(shop: Shop) -> Counter[str]:
+    slot, email = shop.slot(units=50), shop.buyer()
+    return outcomes(at_once(50, lambda _: shop.hold({slot: 1}, email=email)))
+
+
+def test_a_customer_never_has_more_than_five_holds(shop: Shop) -> None:
+    """Fifty calls of one customer at once: exactly five are granted."""
+    assert fifty_holds_of_one_buyer(shop) == {"held": 5, "too-many-holds": 45}
+    assert shop.violations() == []
+
+
+def test_control_without_the_customers_lock_the_limit_is_passed(shop: Shop) -> None:
+    """Negative control: where the customer's row is no queue, more than five are granted."""
+    rewrite_function(
+        shop.owner_url,
+        "reserve_tickets",
+        (
+            "INSERT INTO customers AS c (email, name, phone) VALUES (p_email, p_name, p_phone) "
+            "ON CONFLICT (lower(email)) DO UPDATE SET phone = coalesce(c.phone, excluded.phone) "
+            "RETURNING c.id, c.xmax = 0 INTO v_customer, v_new_customer;",
+            "INSERT INTO customers AS c (email, name, phone) VALUES (p_email, p_name, p_phone) "
+            "ON CONFLICT DO NOTHING; SELECT id INTO v_customer FROM customers WHERE lower(email) = lower(p_email);",
+        ),
+    )
+
+    granted = 0
+    for _ in range(TRIES):
+        granted = max(granted, fifty_holds_of_one_buyer(shop)["held"])
+        if granted > 5:
+            break
+
+    assert granted > 5
+
+
+def fifty_calls_under_one_key(shop: Shop) -> list[object]:
+    slot, email = shop.slot(units=50), shop.buyer()
+    return list(at_once(50, lambda _: shop.hold({slot: 1}, email=email, key="0123456789abcdef")))
+
+
+def test_calls_under_one_key_are_one_hold(shop: Shop) -> None:
+    """Fifty calls under one key at once: one hold, and the others get its answer byte for byte."""
+    answers = fifty_calls_under_one_key(shop)
+
+    assert outcomes(answers) == {"held": 1, "replayed": 49}
+    assert len({answer["answer"] for answer in answers if isinstance(answer, dict)}) == 1
+    assert shop.value("SELECT count(*) FROM ticket_reservations") == 1
+    assert shop.violations() == []
+
+
+def test_control_without_the_stored_answer_one_key_is_several_holds(shop: Shop) -> None:
+    """Negative control: where the key is not looked up in the customer's queue, one key makes several holds."""
+    rewrite_function(shop.owner_url, "reserve_tickets", ("IF p_key IS NOT NULL THEN SELECT", "IF false THEN SELECT"))
+    execute(shop.owner_url, "ALTER TABLE idempotency_keys DROP CONSTRAINT idempotency_keys_pkey")
+
+    assert outcomes(fifty_calls_under_one_key(shop))["held"] > 1
+
+
+def test_holders_of_a_full_slot_leave_and_others_take_it(shop: Shop) -> None:
+    """A slot full of holds that are over goes to new buyers at once, each seat once, whoever comes first."""
+    slot = shop.slot(units=20)
+    old = [shop.hold({slot: 1})["id"] for _ in range(20)]
+    shop.expire(*old)
+
+    answers = all_at_once([lambda: shop.hold({slot: 1}) for _ in range(50)])
+
+    assert outcomes(answers) == {"held": 20, "sold-out": 30}
+    assert {shop.status(hold) for hold in old} == {"expired"}
+    assert shop.violations() == []
+    assert shop.deadlocks() == 0
