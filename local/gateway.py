@@ -234,7 +234,7 @@ class HttpBackend:
         began = loop.time()
         headers = {"Content-Type": "application/json", "X-Amz-Invocation-Type": kind}
         try:
-            async with self.session.post(url, data=payload, headers=headers) as response:
+            async with self.session.post(url, data=io.BytesIO(payload), headers=headers) as response:
                 body = await response.read()
                 status, failed = response.status, "X-Amz-Function-Error" in response.headers
                 request_id = response.headers.get("x-amzn-RequestId", "")

@@ -31,6 +31,7 @@ INVOCATION = "/2018-06-01/runtime/invocation/"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 READ_SIZE = 64 * 1024
 TAIL_LINES = 30
+STOPPING_S = 0.05  # until all of its threads have stopped
 CONNECTION_LIFE_S = 3600.0  # idle while the function works: longer than any may
 
 
@@ -87,6 +88,7 @@ class ExecutionEnvironment:
         self._server: asyncio.Server | None = None
         self._api = web.Server(self._serve, keepalive_timeout=CONNECTION_LIFE_S)
         self._ended = asyncio.Event()
+        self._frozen_at = 0.0
         self._pidfd = self._log_end = -1
         self._rest = b""
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -123,6 +125,18 @@ class ExecutionEnvironment:
             self.kill()
             message = f"Init timed out after {INIT_PATIENCE_S:.0f} seconds"
             raise self._init_failure("Sandbox.Timedout", message) from None
+        except asyncio.CancelledError:
+            self._first_next.cancel()
+            raise
+
+    def still_lives(self) -> bool:
+        """Whether it can take an event: one that was killed while it rested is dying, and no longer stopped."""
+        if not self.alive or not self.rested or self._loop.time() - self._frozen_at < STOPPING_S:
+            return self.alive
+        if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        self.kill()  # whatever woke it: it is not used again
+        return False
 
     async def invoke(self, payload: bytes, request_id: str | None = None) -> Outcome:
         """Hand the process one event; it must have asked for it."""
@@ -143,6 +157,7 @@ class ExecutionEnvironment:
     def freeze(self) -> None:
         """Stop the process where it is until the next event, as Lambda does."""
         self.rested = True
+        self._frozen_at = self._loop.time()
         self._signal(signal.SIGSTOP)
 
     def kill(self) -> None:

@@ -66,7 +66,7 @@ class FunctionPool:
                 )
             except InitFailed as failure:
                 return Outcome(failure.payload, failure.kind, "init")
-            if environment.alive:  # else it died between being ours and being asked
+            if environment.still_lives():  # else it was killed while it rested
                 waited_ms = (time.monotonic() - began) * 1000
                 return replace(await environment.invoke(payload, request_id), waited_ms=waited_ms)
 

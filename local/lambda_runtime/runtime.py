@@ -33,14 +33,14 @@ class LambdaRuntime:
         limit: int,
         beforehand: Mapping[str, int] | None = None,
     ) -> None:
-        """`environments`: each function's variables; `limit`: processes a function; `beforehand`: started in `open`."""
+        """`environments`: variables other than the template's; `limit`: processes a function; `beforehand`: started in `open`."""
         self.journal = journal
         start_slots = asyncio.Semaphore(STARTING_AT_ONCE)
         self.pools: dict[str, FunctionPool] = {}
         for name, function in functions.items():
             reserved = function.reserved_concurrency
             self.pools[name] = FunctionPool(
-                draw(function, environments.get(name, {}), folder / name),
+                draw(function, environments.get(name, function.environment), folder / name),
                 limit=limit if reserved is None else min(limit, reserved),
                 beforehand=(beforehand or {}).get(name, 0),
                 start_slots=start_slots,
