@@ -50,6 +50,8 @@ def apply_migrations(database_url: str, folder: Path) -> dict[str, Any]:
     replaceable = _files(folder, "functions/*.sql")
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", [LOCK_ID])
+        # In a database in use, a statement that waits for a table makes everybody queue behind it: give up instead.
+        conn.execute("SET lock_timeout = '5s'")
         conn.execute(CREATE_LOG)
         applied = dict(conn.execute("SELECT name, sha256 FROM schema_migrations").fetchall())
         for file in numbered:
