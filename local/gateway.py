@@ -7,6 +7,7 @@ Run as a program it stands in front of any Lambda Invoke endpoint, such as `sam 
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import socket
 import sys

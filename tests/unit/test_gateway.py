@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import socket
@@ -86,12 +87,13 @@ def behind_gateway(folder: Path, backend: FakeBackend, scenario: Scenario, cors:
         functions = {"shop": a_function(cors=cors), "hidden": a_function("hidden", url_auth=None)}
         gateway = Gateway(functions, backend, journal)
         listening = socket.create_server(("127.0.0.1", 0))
-        await gateway.open(listening)
         try:
+            await gateway.open(listening)
             async with ClientSession() as session:
                 await scenario(session, f"http://127.0.0.1:{listening.getsockname()[1]}")
         finally:
             await gateway.close()
+            listening.close()
             journal.close()
             journal._terminal.close()
 
@@ -329,7 +331,7 @@ def test_any_lambda_endpoint_can_stand_behind_the_gateway(tmp_path: Path) -> Non
     async def run() -> None:
         runner = web.ServerRunner(web.Server(answer))
         await runner.setup()
-        listening = socket.create_server(("127.0.0.1", 0))
+        listening = sockets.enter_context(socket.create_server(("127.0.0.1", 0)))
         await web.SockSite(runner, listening).start()
         endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with ClientSession() as session:
@@ -343,5 +345,6 @@ def test_any_lambda_endpoint_can_stand_behind_the_gateway(tmp_path: Path) -> Non
             assert unreachable.error == "Gateway.Unreachable"
         await runner.cleanup()
 
-    asyncio.run(run())
+    with contextlib.ExitStack() as sockets:
+        asyncio.run(run())
     assert paths[0] == "/2015-03-31/functions/ShopFunction/invocations"
