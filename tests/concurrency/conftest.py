@@ -1,41 +1,32 @@
-"""A shop a test, on a clone of the migrated database."""
+"""A shop a test, on a clone of the migrated database, and the functions over it."""
 
 from collections.abc import Generator
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from functions.migrate.service import apply_migrations
 from local.postgres import PostgresServer
-from local.sample_data import load
+from runtime import settings
 from tests.concurrency.shop import Shop
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False)
-    server.start()
-    try:
-        apply_migrations(server.url(), ROOT / "migrations")
-        load(server.url())
-        yield server
-    finally:
-        server.stop()
+from tests.concurrency.till import Till
+from tests.emulator_process import SECRET_KEY, Emulator
+from tests.support.app import SETTINGS
 
 
 @pytest.fixture
-def shop(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Generator[Shop]:
-    name = f"shop_{uuid4().hex}"
-    owner_url = server.create_database(name, template="holdfast")
-    shop = Shop(owner_url, server.url("app", name))
-    monkeypatch.setenv("DATABASE_URL", shop.app_url)
-    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_x")
-    monkeypatch.setenv("STRIPE_WEBHOOK_SECRETS", "whsec_x")
+def shop(postgres: PostgresServer, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Shop]:
+    """Sells on a database of the test's own, which may be robbed of its guards."""
+    shop = Shop(postgres.url(database=database_name), postgres.url("app", database_name))
+    for name, value in (*SETTINGS.items(), ("DATABASE_URL", shop.app_url), ("STRIPE_SECRET_KEY", SECRET_KEY)):
+        monkeypatch.setenv(name, value)
+    settings._load.cache_clear()
     try:
         yield shop
     finally:
+        settings._load.cache_clear()
         shop.close()
-        server.drop_database(name)
+
+
+@pytest.fixture
+def till(shop: Shop, stripe_account: Emulator, monkeypatch: pytest.MonkeyPatch) -> Till:
+    """The functions' code over the shop."""
+    return Till(shop, stripe_account, monkeypatch)

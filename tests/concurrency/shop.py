@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -16,36 +16,70 @@ from database.connection import Connection, Database
 from domain.currencies import chargeable_limits
 from functions.stripe_webhook.service import _claim_and_apply
 from stripe_gateway.observations import observe
+from tests.support.stripe_events import event_of, intent
 
 CONTEXT: Mapping[str, str | None] = {"actor": "test", "request_id": "test"}
 LEASE = timedelta(seconds=12)
 PRICE = 4500
+# More than any crowd of a test, and less than the server's connections.
+CROWD = 120
+
+
+class _Own:
+    """A thread's database; its connection ends with the thread."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+
+    def __del__(self) -> None:
+        self.database.close()
 
 
 class Shop:
-    """Every thread has its own connection as `app`; `close` ends them all."""
+    """Sells to many callers at once, each with a connection of its own as `app`; `close` ends them all."""
 
     def __init__(self, owner_url: str, app_url: str) -> None:
         self.owner_url = owner_url
         self.app_url = app_url
         self._own = threading.local()
-        self._opened: list[Database] = []
         self._owner = psycopg.connect(owner_url, autocommit=True)
         self._one_at_a_time = threading.Lock()
         self._numbers = count()
+        self._crowd = ThreadPoolExecutor(max_workers=CROWD)
 
     def close(self) -> None:
         self._owner.close()
-        for database in self._opened:
-            with suppress(psycopg.Error):
-                database.close()
+        self._send_home()
+
+    def _send_home(self) -> None:
+        """Ends every caller's thread, and so its connection, and this thread's."""
+        self._crowd.shutdown()
+        self._crowd = ThreadPoolExecutor(max_workers=CROWD)
+        self._own = threading.local()
+
+    def all_at_once[T](self, acts: Sequence[Callable[[], T]]) -> list[T | Exception]:
+        """What each act answered or raised, in their order; all begin together, once each is connected."""
+        start = threading.Barrier(len(acts))
+
+        def begin(act: Callable[[], T]) -> T | Exception:
+            self.connection()
+            start.wait()
+            try:
+                return act()
+            except Exception as raised:  # noqa: BLE001 - what a caller got is what the test is about
+                return raised
+
+        return list(self._crowd.map(begin, acts))
+
+    def at_once[T](self, callers: int, act: Callable[[int], T]) -> list[T | Exception]:
+        """The same for one act, which is told the caller's number."""
+        return self.all_at_once([lambda number=number: act(number) for number in range(callers)])
 
     def database(self) -> Database:
         """This thread's own, as an execution environment has its own."""
-        if not hasattr(self._own, "database"):
-            self._own.database = Database(self.app_url)
-            self._opened.append(self._own.database)
-        return self._own.database
+        if not hasattr(self._own, "kept"):
+            self._own.kept = _Own(self.app_url)
+        return self._own.kept.database
 
     def connection(self) -> Connection:
         """This thread's bare connection: nothing retries what the database refuses."""
@@ -67,9 +101,7 @@ class Shop:
 
     def deadlocks(self) -> int:
         """How often PostgreSQL had to break a deadlock in this database; its callers have been let go for this."""
-        for database in self._opened:
-            database.close()
-        self._own = threading.local()
+        self._send_home()
         name = self.value("SELECT current_database()")
         still_there = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
         give_up_at = time.monotonic() + 5
@@ -78,17 +110,21 @@ class Shop:
         self.rows("SELECT pg_stat_clear_snapshot()")
         return self.value("SELECT deadlocks FROM pg_stat_database WHERE datname = %s", name)
 
-    def slot(self, *, units: int, bookings: int | None = None, offering: str = "autumn-concert") -> UUID:
-        """A new slot far ahead; as many bookings as units unless told otherwise."""
+    def slot(self, *, units: int, bookings: int | None = None) -> UUID:
+        """A new slot far ahead, 45.00 EUR a unit; as many bookings as units unless told otherwise."""
         return self.value(
             """
+            WITH sold AS (
+                INSERT INTO offerings (slug, name, kind, unit_amount, currency, timezone)
+                VALUES ('concert', 'Concert', 'ticket', %s, 'eur', 'Europe/Vienna')
+                ON CONFLICT (slug) DO UPDATE SET name = excluded.name RETURNING id
+            )
             INSERT INTO slots (offering_id, starts_at, ends_at, max_units, max_bookings)
-            SELECT id, now() + interval '90 days', now() + interval '91 days', %s, %s FROM offerings WHERE slug = %s
-            RETURNING id
+            SELECT id, now() + interval '90 days', now() + interval '91 days', %s, %s FROM sold RETURNING id
             """,
+            PRICE,
             units,
             bookings or units,
-            offering,
         )
 
     def buyer(self) -> str:
@@ -165,23 +201,6 @@ class Shop:
 
 
 def succeeded_event(intent_id: str, amount: int = PRICE) -> dict[str, Any]:
-    """A `payment_intent.succeeded` of this amount in euro; the same intent has the same event."""
-    return {
-        "id": f"evt_{intent_id}",
-        "object": "event",
-        "type": "payment_intent.succeeded",
-        "created": int(time.time()),
-        "livemode": False,
-        "data": {
-            "object": {
-                "id": intent_id,
-                "object": "payment_intent",
-                "status": "succeeded",
-                "amount": amount,
-                "amount_received": amount,
-                "currency": "eur",
-                "livemode": False,
-                "metadata": {},
-            }
-        },
-    }
+    """Stripe's event that an intent is paid; the same intent has the same event."""
+    paid = intent(intent_id, amount, "succeeded")
+    return event_of("payment_intent.succeeded", paid, id=f"evt_{intent_id}")

@@ -1,0 +1,74 @@
+"""The functions' own code over a shop and an emulated Stripe, for many threads at once.
+
+Each thread is an execution environment: it has its own connection. What the threads share beside it (settings, Stripe's
+client) is read only.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+import stripe
+
+from domain.reservation import reservation_token
+from functions.create_payment_intent import service as paying
+from functions.deliver_outbox import service as delivering
+from functions.reservation_cleanup import service as cleaning
+from functions.reservations import service as reserving
+from functions.stripe_webhook import service as receiving
+from runtime.jobs import Budget
+from stripe_gateway.gateway import StripeGateway
+from tests.concurrency.shop import CONTEXT, Shop
+from tests.emulator_process import SECRET_KEY, Emulator
+from tests.support.app import TOKEN_SECRET
+from tests.support.stripe_events import encoded, event_of, signature
+
+
+class Till:
+    """Pays, tells, cleans up and delivers."""
+
+    def __init__(self, shop: Shop, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shop = shop
+        self.emulator = emulator
+        self.stripe = stripe.StripeClient(SECRET_KEY, base_addresses={"api": emulator.url}).v1
+        gateway = StripeGateway(SECRET_KEY, emulator.url)
+        for service in (paying, receiving, cleaning, delivering, reserving):
+            monkeypatch.setattr(service, "_database", shop.database)
+            monkeypatch.setattr(service, "_gateway", lambda: gateway)
+
+    def pay(self, hold_id: UUID, key: str | None) -> paying.Answered:
+        """`create-payment-intent`; raises its refusals."""
+        token = reservation_token(str(hold_id), TOKEN_SECRET)
+        return paying.pay(paying.PaymentRequest(reservation_id=hold_id), token, key, CONTEXT)
+
+    def cancel(self, hold_id: UUID) -> None:
+        """`DELETE /reservations/{id}`; raises its refusals."""
+        reserving.cancel(hold_id, reservation_token(str(hold_id), TOKEN_SECRET), CONTEXT)
+
+    def confirm(self, intent_id: str) -> dict[str, Any]:
+        """The buyer's card at Stripe: the event that Stripe then sends. Raises Stripe's error where it is too late."""
+        paid = self.stripe.payment_intents.confirm(intent_id, {"payment_method": "pm_card_visa"})
+        return event_of("payment_intent.succeeded", paid.to_dict())
+
+    def tell(self, event: dict[str, Any]) -> str:
+        """`stripe-webhook`, with Stripe's signature; raises what is answered as 5xx."""
+        payload = encoded(event)
+        return receiving.receive(payload, signature(payload), CONTEXT)
+
+    def clean_up(self, seconds: float = 30) -> dict[str, Any]:
+        """One run of `reservation-cleanup`."""
+        return cleaning.clean_up("test", Budget(seconds))
+
+    def deliver(self, seconds: float = 30) -> dict[str, Any]:
+        """One run of `deliver-outbox`."""
+        return delivering.deliver("test", Budget(seconds))
+
+    def intents(self, hold_id: UUID) -> list[stripe.PaymentIntent]:
+        """The hold's intents at Stripe that are not cancelled."""
+        listed = self.stripe.payment_intents.list({"limit": 100}).auto_paging_iter()
+        return [
+            intent
+            for intent in listed
+            if intent.metadata.to_dict().get("holdfast_reservation_id") == str(hold_id)
+            and intent.status != "canceled"
+        ]
