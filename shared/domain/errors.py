@@ -45,7 +45,8 @@ _VARIABLE: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         "<text>",
     ),
-    (re.compile(r"\[(?:card|number|phone|iban)\]"), "#"),
+    # Digits of an id may have been taken for a card's: digits again, enough to make an id of what they stood in.
+    (re.compile(r"\[(?:card|number|phone|iban)\]"), "0" * 16),
     # UUIDs, Stripe's and other prefixed ids, hexadecimal and mixed tokens; then every other number.
     (re.compile(r"(?<!\w)[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?!\w)"), "#"),
     (re.compile(r"(?<!\w)[a-z]{2,10}_(?:(?:test|live)_)?[A-Za-z0-9]{14,}+(?!\w)"), "#"),
