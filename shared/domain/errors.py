@@ -45,7 +45,7 @@ _VARIABLE: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         "<text>",
     ),
-    # Digits of an id may have been taken for a card's: digits again, enough to make an id of what they stood in.
+    # Digits of an id may have been taken for a card's: digits again, enough to make an id of what they are in.
     (re.compile(r"\[(?:card|number|phone|iban)\]"), "0" * 16),
     # UUIDs, Stripe's and other prefixed ids, hexadecimal and mixed tokens; then every other number.
     (re.compile(r"(?<!\w)[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?!\w)"), "#"),
