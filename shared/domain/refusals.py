@@ -17,7 +17,7 @@ class Refusal(Exception):
         *,
         retry_after: int | None = None,
         errors: Iterable[Mapping[str, str]] = (),
-        **members: Any,  # noqa: ANN401 - RFC 9457 extension members: any JSON
+        **members: Any,
     ) -> None:
         super().__init__(detail or self.title())
         self.detail = detail or self.title()
@@ -54,6 +54,18 @@ class MalformedEvent(Refusal):
 
 class InvalidRequest(Refusal):
     """The request has fields that cannot be accepted."""
+
+
+class Unauthenticated(Refusal):
+    """Sign in first."""
+
+
+class Forbidden(Refusal):
+    """The caller's role does not allow this."""
+
+
+class Csrf(Refusal):
+    """The session's CSRF token is missing or wrong."""
 
 
 class NotFound(Refusal):
@@ -146,6 +158,10 @@ class PaymentInProgress(Refusal):
 
 class PaymentProviderUnavailable(Refusal):
     """The payment provider does not answer; nothing is lost, try again."""
+
+
+class SignInUnavailable(Refusal):
+    """The keys that sign-ins are verified with cannot be fetched; try again."""
 
 
 class DatabaseUnavailable(Refusal):

@@ -14,6 +14,9 @@ STATUS: Mapping[type[Refusal], int] = {
     refusals.InvalidIdempotencyKey: 400,
     refusals.InvalidSignature: 400,
     refusals.MalformedEvent: 400,
+    refusals.Unauthenticated: 401,
+    refusals.Forbidden: 403,
+    refusals.Csrf: 403,
     refusals.NotFound: 404,
     refusals.UnknownSlot: 404,
     refusals.UnknownOffering: 404,
@@ -40,14 +43,17 @@ STATUS: Mapping[type[Refusal], int] = {
     refusals.EventNotApplied: 500,
     refusals.InternalError: 500,
     refusals.PaymentProviderUnavailable: 503,
+    refusals.SignInUnavailable: 503,
     refusals.DatabaseUnavailable: 503,
 }
+UNPROCESSABLE = 422
 # How long a caller who is told to come again should wait, in seconds, where the refusal does not say.
 RETRY_AFTER: Mapping[type[Refusal], int] = {
     refusals.RequestInProgress: 1,
     refusals.LockTimeout: 1,
     refusals.TooManyHolds: 60,
     refusals.PaymentProviderUnavailable: 3,
+    refusals.SignInUnavailable: 5,
     refusals.DatabaseUnavailable: 5,
 }
 
@@ -64,12 +70,15 @@ def problem_response(refusal: Refusal, request_id: str) -> Response[str]:
         "instance": request_id,
         **refusal.members,
     }
-    if refusal.errors or kind is refusals.InvalidRequest:
-        body["errors"] = refusal.errors
+    if status == UNPROCESSABLE:
+        # Where no single field is at fault it is the body as a whole, which is what an empty pointer means (RFC 6901).
+        body["errors"] = refusal.errors or [{"pointer": "", "detail": refusal.detail}]
     headers: dict[str, str | list[str]] = {"X-Request-Id": request_id}
     retry_after = refusal.retry_after or RETRY_AFTER.get(kind)
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
+    if kind is refusals.Unauthenticated:
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(refusal, refusals.MethodNotAllowed) and (allowed := refusal.members.get("allow")):
         headers["Allow"] = ", ".join(allowed)
     return Response(status, "application/problem+json", json.dumps(body), headers)
