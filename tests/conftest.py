@@ -18,6 +18,7 @@ from local.postgres import PostgresServer
 from tests.emulator_process import Emulator, emulator
 from tests.support.app import App
 from tests.support.http_watch import HttpWatch, watching_http
+from tests.support.logs import Logs, capturing
 from tests.support.postgres import NEWEST, Servers, database_of_its_own
 
 
@@ -82,3 +83,10 @@ def app(
     finally:
         app.close()
         stripe_account.faults()
+
+
+@pytest.fixture
+def logs(capsys: pytest.CaptureFixture[str]) -> Generator[Logs]:
+    """What the functions log and count in this test."""
+    with capturing(capsys) as captured:
+        yield captured

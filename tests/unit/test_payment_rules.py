@@ -1,0 +1,125 @@
+"""What follows from what Stripe says: facts decide, in any order, as often as they come."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.payment import Action, Decision, Hold, Observation, Payment, decide, reason_to_quarantine
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+PAYMENT = Payment("pay", "res", 4500, "eur", 0, canceled=False, status_at=NOW)
+ACTIVE = Hold("active", begun=False, booked_by=None)
+OPEN = Observation(
+    payment_intent_id="pi_1",
+    checkout_session_id=None,
+    payment_id="pay",
+    amount=4500,
+    currency="eur",
+    captured_amount=0,
+    canceled=False,
+    awaits_funds=False,
+    status="requires_payment_method",
+    seen_at=NOW,
+    livemode=False,
+    account=None,
+)
+PAID = replace(OPEN, captured_amount=4500, status="succeeded")
+CANCELED = replace(OPEN, canceled=True, status="canceled")
+
+
+@pytest.mark.parametrize(
+    ("hold", "expected"),
+    [
+        (ACTIVE, Decision(Action.CONFIRM)),
+        (replace(ACTIVE, begun=True), Decision(Action.RELEASE_AND_REFUND, "slot-begun")),
+        (replace(ACTIVE, status="expired"), Decision(Action.SEAT_AGAIN_OR_REFUND)),
+        (replace(ACTIVE, status="cancelled"), Decision(Action.REFUND, "reservation-cancelled")),
+        (replace(ACTIVE, status="completed"), Decision(Action.REFUND, "booked-otherwise")),
+        (replace(ACTIVE, status="completed", booked_by="other"), Decision(Action.REFUND, "paid-twice")),
+    ],
+)
+def test_money_gets_its_seats_or_goes_back(hold: Hold, expected: Decision) -> None:
+    """Money that comes in for the first time is placed or refunded; there is no third end."""
+    assert decide(PAYMENT, hold, PAID) == expected
+
+
+@pytest.mark.parametrize(
+    "seen", [OPEN, PAID, CANCELED, replace(OPEN, awaits_funds=True, status="processing")]
+)
+@pytest.mark.parametrize("status", ["active", "expired", "cancelled", "completed"])
+def test_after_the_money_nothing_changes_anything(status: str, seen: Observation) -> None:
+    """Once the money is in, whatever else Stripe says of the payment has no effect."""
+    paid = replace(PAYMENT, captured_amount=4500)
+    assert decide(paid, replace(ACTIVE, status=status), seen).action is Action.NOTHING
+
+
+def test_a_canceled_payment_stays_canceled_until_money_comes() -> None:
+    """After canceled only money has an effect."""
+    canceled = replace(PAYMENT, canceled=True)
+    assert decide(canceled, ACTIVE, OPEN).action is Action.NOTHING
+    assert decide(canceled, ACTIVE, CANCELED).action is Action.NOTHING
+    assert decide(canceled, ACTIVE, PAID).action is Action.CONFIRM
+
+
+def test_an_older_status_is_not_noted() -> None:
+    """A status that was true before the one on the row is stale; one of the same second is noted."""
+    assert decide(PAYMENT, ACTIVE, OPEN).action is Action.NOTE
+    assert decide(PAYMENT, ACTIVE, replace(OPEN, seen_at=NOW - timedelta(seconds=1))).action is Action.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, None),
+        ({"account": "acct_ours"}, None),
+        ({"livemode": True}, "livemode"),
+        ({"account": "acct_theirs"}, "account"),
+        ({"currency": "usd"}, "currency"),
+        ({"amount": 4501}, "amount"),
+        ({"captured_amount": 4499}, "amount-received"),
+        ({"captured_amount": 4501}, "amount-received"),
+        ({"captured_amount": 0, "status": "processing"}, None),
+    ],
+)
+def test_the_gate_names_what_does_not_fit(changed: dict[str, Any], reason: str | None) -> None:
+    """Mode, account, currency, amount and amount received must be those of the payment that we asked for."""
+    seen = replace(PAID, **changed)
+    assert reason_to_quarantine(PAYMENT, seen, livemode=False, account="acct_ours") == reason
+
+
+def test_without_an_account_of_ours_an_event_of_an_account_is_another_accounts() -> None:
+    """Where no account is configured, an event that names one is not ours."""
+    seen = replace(PAID, account="acct_theirs")
+    assert reason_to_quarantine(PAYMENT, seen, livemode=False, account=None) == "account"
+
+
+def _apply(payment: Payment, hold: Hold, seen: Observation) -> tuple[Payment, Hold]:
+    """The effect of one observation on the facts, as the database writes it."""
+    match decide(payment, hold, seen).action:
+        case Action.CONFIRM | Action.SEAT_AGAIN_OR_REFUND:
+            hold = replace(hold, status="completed", booked_by=payment.id)
+        case Action.CANCEL if hold.status == "active":
+            payment, hold = replace(payment, canceled=True), replace(hold, status="expired")
+        case _:
+            pass
+    return replace(payment, captured_amount=max(payment.captured_amount, seen.captured_amount)), hold
+
+
+@given(st.lists(st.sampled_from([OPEN, PAID, CANCELED, replace(OPEN, awaits_funds=True)]), max_size=6))
+def test_order_and_duplicates_do_not_matter(seen: list[Observation]) -> None:
+    """However what Stripe said is ordered and repeated, a payment that was paid ends booked, once."""
+    for order in set(permutations(seen[:4])):
+        payment, hold = PAYMENT, ACTIVE
+        placed = 0
+        for observation in (*order, *order):
+            placed += decide(payment, hold, observation).action in (
+                Action.CONFIRM,
+                Action.SEAT_AGAIN_OR_REFUND,
+            )
+            payment, hold = _apply(payment, hold, observation)
+        assert placed == (1 if PAID in order else 0)
