@@ -20,7 +20,9 @@ def free_slot(database_url: str) -> str:
     return str(row[0]) if row else "SLOT_ID"
 
 
-def examples(functions: dict[str, str], slot_id: str, webhook_secret: str) -> dict[str, str]:
+def examples(
+    functions: dict[str, str], slot_id: str, webhook_secret: str, admin_token: str
+) -> dict[str, str]:
     """For each function's URL a shell command; those that need another one's answer ask for it first."""
     hold = f"""{{"items":[{{"slot_id":"{slot_id}","units":1}}],"customer":{{"email":"ada@example.com","name":"Ada"}}}}"""
     take_hold = f"curl -s {JSON} -d '{hold}' {functions.get('reservations', '')}/reservations"
@@ -40,5 +42,7 @@ def examples(functions: dict[str, str], slot_id: str, webhook_secret: str) -> di
         ),
         "log-error": f'curl -s {JSON} -d \'{{"message":"an example","severity":"info"}}\' {{url}}/',
         "health": "curl -s {url}/ready",
+        "sessions": f"curl -si -X POST -H 'Authorization: Bearer {admin_token}' {{url}}/",
+        "admin": f"curl -s -H 'Authorization: Bearer {admin_token}' {{url}}/stats",
     }
     return {name: known.get(name, "curl -s {url}/").replace("{url}", url) for name, url in functions.items()}

@@ -7,13 +7,13 @@ import contextlib
 import json
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import SimpleQueue
 from typing import IO, TextIO
 
-BATCH = 500
+PAUSE_S = 0.05  # woken for each line, the thread would take the interpreter from the event loop far too often
 
 
 class Journal:
@@ -23,18 +23,19 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._terminal = terminal if terminal is not None else sys.stdout
-        self._lines: SimpleQueue[tuple[str | None, str | Mapping[str, object]] | None] = SimpleQueue()
+        self._lines: deque[tuple[str | None, str | Mapping[str, object]]] = deque()
         self._files: dict[str, IO[str]] = {}
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
 
     def say(self, text: str) -> None:
         """A line for the terminal."""
-        self._lines.put((None, text))
+        self._lines.append((None, text))
 
     def log(self, function: str, line: str | Mapping[str, object]) -> None:
         """A line for the function's file: what it wrote, or what the platform has to say about it."""
-        self._lines.put((function, line))
+        self._lines.append((function, line))
 
     def invocation(
         self, function: str, *, what: str, status: str, ms: float, start: str, happened: str
@@ -45,24 +46,21 @@ class Journal:
 
     def close(self) -> None:
         """Write what is left, then close the files."""
-        self._lines.put(None)
+        self._closing.set()
         self._thread.join()
         for file in self._files.values():
             file.close()
 
     def _write(self) -> None:
-        while (entry := self._lines.get()) is not None:
+        closing = False
+        while not closing:
+            closing = self._closing.wait(PAUSE_S)
             touched: set[IO[str]] = set()
-            for _ in range(BATCH):
-                function, line = entry
+            while self._lines:
+                function, line = self._lines.popleft()
                 file = self._terminal if function is None else self._file(function)
                 file.write((str(line) if function is None else _as_json(function, line)) + "\n")
                 touched.add(file)
-                if self._lines.empty():
-                    break
-                if (entry := self._lines.get()) is None:
-                    self._lines.put(None)
-                    break
             for file in touched:
                 with contextlib.suppress(
                     OSError

@@ -241,7 +241,9 @@ class _Cloud:
         return {name: f"{self.places.base_url}/{name}" for name in names}
 
     def _banner(self, stack: dict[str, Any]) -> str:
-        commands = examples(self._urls(), free_slot(self.postgres.url()), self.stripe.webhook_secrets[0])
+        commands = examples(
+            self._urls(), free_slot(self.postgres.url()), self.stripe.webhook_secrets[0], stack["admin_token"]
+        )
         lines = [f"{url}\n  {commands[name]}" for name, url in self._urls().items()]
         lines += [
             "",

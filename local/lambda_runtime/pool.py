@@ -10,6 +10,7 @@ from local.journal import Journal
 from local.lambda_runtime.blueprint import Blueprint
 from local.lambda_runtime.environment import ExecutionEnvironment, InitFailed
 
+SOON_S = 0.01  # an event waits so long for a busy environment before another one is started for it
 FAILURE_REST_S = 1.0  # after a failed start its error answers for so long, instead of a storm of starts
 
 
@@ -108,7 +109,10 @@ class FunctionPool:
         waiter: asyncio.Future[ExecutionEnvironment] = asyncio.get_running_loop().create_future()
         line = self._background_line if background else self._line
         line.append(waiter)
-        self._scale()
+        if self.environments:
+            asyncio.get_running_loop().call_later(SOON_S, self._scale)
+        else:
+            self._scale()
         try:
             done, _ = await asyncio.wait({waiter}, timeout=max(patience_s, 0))
         except asyncio.CancelledError:
@@ -124,6 +128,8 @@ class FunctionPool:
 
     def _scale(self) -> None:
         """Start as many environments as wait for one, within the limit."""
+        if self._closing:
+            return
         wanted = len(self._line) + len(self._background_line) - self._starting
         room = self.limit - len(self.environments) - self._starting
         for _ in range(min(wanted, room)):
