@@ -19,6 +19,8 @@ LAUNCHER = Path(__file__).with_name("exec_child.py")
 # free when it is started again.
 PORTS = range(20_000, 32_000)
 PR_SET_CHILD_SUBREAPER = 36
+# Some interpreters find their own library by it alone, and every command is started by one.
+INTERPRETER_NEEDS = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 _spawned: set[int] = set()
 
 
@@ -46,7 +48,7 @@ def spawn(
     """
     process = subprocess.Popen(
         bound_command(command, death_signal=death_signal, identity=identity),
-        env=dict(environment),
+        env=INTERPRETER_NEEDS | dict(environment),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=output,

@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from local.child import Identity, bound_command, free_port, spawn
+from local.child import INTERPRETER_NEEDS, Identity, bound_command, free_port, spawn
 from local.errors import CannotStart
 
 OWNER = "holdfast_owner"
@@ -237,7 +237,11 @@ class PostgresServer:
         return re.sub(r"\D*(\d+).*", r"\1", answer.stdout.strip())
 
     def _environment(self) -> dict[str, str]:
-        return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        return INTERPRETER_NEEDS | {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+        }
 
     def _forget_foreign_lock(self) -> None:
         """Remove a lock whose pid now belongs to some other program, as after a restart of the machine.
