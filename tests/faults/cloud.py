@@ -1,0 +1,242 @@
+"""The machine-sized cloud as a test's victim: started, bought from, killed, and asked what became of its promises."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import requests
+import stripe
+
+from local.child import free_port
+from local.promises import Promise, broken, check_promises
+
+ROOT = Path(__file__).resolve().parents[2]
+PATH = os.pathsep.join(str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe"))
+PATIENCE_S = 30.0
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A reservation as its buyer knows it."""
+
+    id: str
+    token: str
+    slot_id: str
+
+
+class Cloud:
+    """One cloud in one folder; `up` and `down` as often as a test likes."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.kill_file = state.with_name(f"{state.name}-kill-point")
+        self.port = free_port()
+        self.stack: dict[str, Any] = {}
+        self._own = threading.local()
+
+    def up(self) -> None:
+        """Starts it, without schedules: what shall happen, the test does."""
+        command = [sys.executable, "-m", "local", "up", "--detach", "--emulator", "--state", str(self.state)]
+        command += [
+            "--port",
+            str(self.port),
+            "--schedules",
+            "off",
+            "--rate-limits",
+            "off",
+            "--environments",
+            "4",
+        ]
+        command += ["--function-env", f"KILL_POINT_FILE={self.kill_file}"]
+        self._run(command)
+        self.stack = json.loads((self.state / "stack.json").read_text())
+
+    def down(self) -> None:
+        self._run([sys.executable, "-m", "local", "down", "--state", str(self.state)])
+
+    def _run(self, command: list[str]) -> None:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": PATH},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def kill(self, *names: str) -> None:
+        """Kill -9 of these processes of stack.json; without a name of every one of them."""
+        pids: dict[str, int] = json.loads((self.state / "stack.json").read_text())["pids"]
+        for name, pid in pids.items():
+            if not names or name in names:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def die_at(self, point: str) -> None:
+        """Whoever reaches this kill point next dies there."""
+        self.kill_file.write_text(point)
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the armed kill point was reached."""
+        return not self.kill_file.exists()
+
+    # Callers.
+
+    @property
+    def http(self) -> requests.Session:
+        """This thread's own."""
+        if not hasattr(self._own, "session"):
+            self._own.session = requests.Session()
+        return self._own.session
+
+    def call(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """One request to `/<function>/...`."""
+        url = f"{self.stack['base_url']}{path}"
+        return self.http.request(method, url, json=body, headers=dict(headers or {}), timeout=PATIENCE_S)
+
+    def invoke(self, function: str) -> requests.Response:
+        """One invocation, as the schedule's; the header `X-Amz-Function-Error` is there where it died."""
+        return self.call("POST", f"/2015-03-31/functions/{function}/invocations", {})
+
+    def try_hold(self, slot_id: str, units: int = 1) -> requests.Response:
+        body = {
+            "items": [{"slot_id": slot_id, "units": units}],
+            "customer": {"email": f"{uuid4().hex}@example.com", "name": "Ada"},
+        }
+        return self.call("POST", "/reservations/reservations", body)
+
+    def hold(self, slot_id: str | None = None) -> Hold:
+        """A hold that is granted; on a slot of its own unless one is named."""
+        slot_id = slot_id or self.slot()
+        answer = self.try_hold(slot_id)
+        assert answer.status_code == 201, answer.text
+        return Hold(answer.json()["id"], answer.json()["token"], slot_id)
+
+    def pay(self, hold: Hold, key: str | None = None, *, mode: str = "payment_intent") -> requests.Response:
+        headers = {"X-Reservation-Token": hold.token} | ({"Idempotency-Key": key} if key else {})
+        return self.call(
+            "POST", "/create-payment-intent/", {"reservation_id": hold.id, "mode": mode}, headers
+        )
+
+    def cancel(self, hold: Hold) -> requests.Response:
+        return self.call(
+            "DELETE", f"/reservations/reservations/{hold.id}", headers={"X-Reservation-Token": hold.token}
+        )
+
+    # Stripe.
+
+    @property
+    def stripe_client(self) -> stripe.StripeClient:
+        account = self.stack["stripe"]
+        return stripe.StripeClient(
+            account["secret_key"], base_addresses={"api": account["api_base"]}, max_network_retries=2
+        )
+
+    def confirm(self, intent_id: str) -> None:
+        """The buyer's card is charged; Stripe then sends its events by itself."""
+        self.stripe_client.v1.payment_intents.confirm(intent_id, {"payment_method": "pm_card_visa"})
+
+    def intents(self, hold: Hold) -> list[stripe.PaymentIntent]:
+        """Every intent that Stripe has for the hold, whatever its status."""
+        listed = self.stripe_client.v1.payment_intents.list({"limit": 100}).auto_paging_iter()
+        return [i for i in listed if i.metadata.to_dict().get("holdfast_reservation_id") == hold.id]
+
+    def faults(self, **script: object) -> None:
+        """Replaces Stripe's fault script."""
+        answer = requests.put(f"{self.stack['stripe']['api_base']}/_emulator/faults", json=script, timeout=10)
+        assert answer.status_code == 200, answer.text
+
+    def undelivered(self) -> list[dict[str, Any]]:
+        """Events that Stripe still tries to deliver."""
+        answer = requests.get(f"{self.stack['stripe']['api_base']}/_emulator/deliveries", timeout=10).json()
+        return [delivery for delivery in answer if delivery["last_status"] != 200]
+
+    def delivered(self) -> None:
+        """Waits until Stripe has delivered all that it had to say."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while self.undelivered():
+            assert time.monotonic() < give_up_at, self.undelivered()
+            time.sleep(0.05)
+
+    # The database, as its owner.
+
+    def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.stack["database_admin_url"], autocommit=True) as conn:
+            cursor = conn.execute(query.encode(), params)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, query: str, *params: object) -> Any:
+        return self.rows(query, *params)[0][0]
+
+    def slot(self, units: int = 1) -> str:
+        """A new slot of the concert."""
+        return str(
+            self.value(
+                """
+                INSERT INTO slots (offering_id, starts_at, ends_at, max_units, max_bookings)
+                SELECT id, now() + interval '60 days', now() + interval '61 days', %s, %s
+                FROM offerings WHERE slug = 'autumn-concert' RETURNING id
+                """,
+                units,
+                units,
+            )
+        )
+
+    def status(self, hold: Hold) -> str:
+        return self.value("SELECT status FROM ticket_reservations WHERE id = %s", hold.id)
+
+    def seats(self, hold: Hold) -> tuple[int, int]:
+        """(held, sold) of the hold's slot."""
+        return self.rows("SELECT held_units, sold_units FROM slots WHERE id = %s", hold.slot_id)[0]
+
+    def expire(self, hold: Hold) -> None:
+        """Lets its time be over, as operators do."""
+        self.rows(
+            "UPDATE ticket_reservations SET expires_at = now() - interval '1 second' WHERE id = %s", hold.id
+        )
+
+    def leases_over(self) -> None:
+        """Lets the time pass that a dead owner's lease lasts."""
+        self.rows(
+            """
+            UPDATE payment_intents_log SET lease_until = now(), next_ask_at = now()
+            WHERE lease_until > now() OR next_ask_at > now();
+            UPDATE outbox SET lease_until = now(), next_attempt_at = now() WHERE status = 'pending'
+            """
+        )
+
+    # The end.
+
+    def come_to_rest(self) -> None:
+        """What time alone would do: Stripe comes again, leases end, the schedules run."""
+        self.delivered()
+        self.leases_over()
+        for function in ("reservation-cleanup", "deliver-outbox"):
+            answer = self.invoke(function)
+            assert "X-Amz-Function-Error" not in answer.headers, answer.text
+        self.delivered()
+
+    def broken_promises(self) -> list[Promise]:
+        """Each promise that does not hold, once all has come to rest."""
+        self.come_to_rest()
+        account = self.stack["stripe"]
+        return broken(
+            check_promises(self.stack["database_admin_url"], account["api_base"], account["secret_key"])
+        )

@@ -1,0 +1,37 @@
+"""One cloud for every test of a worker; tests that kill all of it have their own."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cloud import Cloud
+
+
+@pytest.fixture(scope="session")
+def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
+    cloud = Cloud(tmp_path_factory.mktemp("cloud") / "state")
+    cloud.up()
+    try:
+        yield cloud
+    finally:
+        cloud.down()
+
+
+@pytest.fixture
+def cloud(running_cloud: Cloud) -> Generator[Cloud]:
+    """A running cloud at which nothing goes wrong yet."""
+    yield running_cloud
+    running_cloud.kill_file.unlink(missing_ok=True)
+    running_cloud.faults()
+
+
+@pytest.fixture
+def own_cloud(tmp_path: Path) -> Generator[Cloud]:
+    """A cloud that only this test has."""
+    cloud = Cloud(tmp_path / "state")
+    cloud.up()
+    try:
+        yield cloud
+    finally:
+        cloud.down()

@@ -1,0 +1,257 @@
+"""The execution environment is killed at a named point; what comes afterwards makes it good.
+
+Each story arms its point, lets somebody die there, and then does only what a buyer, Stripe or a schedule would do.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.faults.cloud import ROOT, Cloud, Hold
+
+type Story = Callable[[Cloud], None]
+
+
+def assert_died(cloud: Cloud, answer: requests.Response) -> None:
+    assert cloud.has_died, "nobody came past the kill point"
+    assert answer.status_code == 502 or "X-Amz-Function-Error" in answer.headers, answer.text
+
+
+def intent_of(answer: requests.Response) -> str:
+    assert answer.status_code in (200, 201), answer.text
+    return answer.json()["payment_intent_id"]
+
+
+def paid_for(cloud: Cloud) -> tuple[Hold, str]:
+    """A hold and its open intent, all events about it delivered."""
+    hold = cloud.hold()
+    intent_id = intent_of(cloud.pay(hold, "key"))
+    cloud.delivered()
+    return hold, intent_id
+
+
+def assert_sold(cloud: Cloud, hold: Hold) -> None:
+    assert (cloud.status(hold), cloud.seats(hold)) == ("completed", (0, 1))
+    assert [intent.status for intent in cloud.intents(hold)] == ["succeeded"]
+
+
+def assert_let_go(cloud: Cloud, hold: Hold, status: str = "expired") -> None:
+    assert (cloud.status(hold), cloud.seats(hold)) == (status, (0, 0))
+    assert [intent.status for intent in cloud.intents(hold)] in ([], ["canceled"])
+
+
+def die_while_paying(cloud: Cloud, point: str) -> Hold:
+    hold = cloud.hold()
+    cloud.die_at(point)
+    assert_died(cloud, cloud.pay(hold, "key"))
+    return hold
+
+
+def paying_goes_on(point: str) -> Story:
+    """The buyer tries again under the same key: first 409, and once the dead one's lease is over, one intent."""
+
+    def story(cloud: Cloud) -> None:
+        hold = die_while_paying(cloud, point)
+        waiting = cloud.pay(hold, "key")
+        assert (waiting.status_code, waiting.json()["type"]) == (409, "/problems/request-in-progress")
+        cloud.leases_over()
+        again = cloud.pay(hold, "key")
+        # 200 where Stripe's `created` event has told us of the intent before the buyer came back.
+        assert again.status_code in (200, 201)
+        replay = cloud.pay(hold, "key")
+        assert (replay.content, replay.headers["Idempotent-Replayed"]) == (again.content, "true")
+        cloud.confirm(intent_of(again))
+        cloud.delivered()
+        assert_sold(cloud, hold)
+
+    return story
+
+
+def paying_is_given_up(point: str) -> Story:
+    """The buyer never comes back: the intent is found or made under its key, cancelled, and then the seats go."""
+
+    def story(cloud: Cloud) -> None:
+        hold = die_while_paying(cloud, point)
+        cloud.expire(hold)
+        cloud.leases_over()
+        assert cloud.invoke("reservation-cleanup").json()["released"] == 1
+        assert_let_go(cloud, hold)
+        assert [intent.status for intent in cloud.intents(hold)] == ["canceled"]
+
+    return story
+
+
+def money_comes_before_our_answer(cloud: Cloud) -> None:
+    """The success arrives although we never recorded the intent: our ids in its metadata find the hold."""
+    hold = die_while_paying(cloud, "pay.after-stripe")
+    (intent,) = cloud.intents(hold)
+    cloud.confirm(intent.id)
+    cloud.delivered()
+    assert_sold(cloud, hold)
+
+
+def cleanup_dies_after_making_the_intent_again(cloud: Cloud) -> None:
+    hold = die_while_paying(cloud, "pay.before-stripe")
+    cloud.expire(hold)
+    cloud.leases_over()
+    die_while_cleaning_up(cloud, "close.after-create")
+    assert cloud.status(hold) == "active", "the seats went before the payment was closed"
+    clean_up_again(cloud)
+    assert_let_go(cloud, hold)
+
+
+def cleanup_dies_after_stripe_has_cancelled(cloud: Cloud) -> None:
+    hold, _ = paid_for(cloud)
+    cloud.faults(deliver=False)
+    cloud.expire(hold)
+    die_while_cleaning_up(cloud, "close.after-stripe")
+    assert cloud.status(hold) == "active"
+    clean_up_again(cloud)
+    assert_let_go(cloud, hold)
+    cloud.faults()
+
+
+def buyer_cancels_and_it_dies(cloud: Cloud) -> None:
+    hold, _ = paid_for(cloud)
+    cloud.faults(deliver=False)
+    cloud.die_at("close.after-stripe")
+    assert_died(cloud, cloud.cancel(hold))
+    cloud.leases_over()
+    assert cloud.cancel(hold).json() == {"status": "cancelled"}
+    assert_let_go(cloud, hold, "cancelled")
+    cloud.faults()
+
+
+def cleanup_dies_while_it_confirms(cloud: Cloud) -> None:
+    hold, intent_id = paid_for(cloud)
+    cloud.faults(deliver=False)
+    cloud.confirm(intent_id)
+    cloud.expire(hold)
+    die_while_cleaning_up(cloud, "settle.before-commit")
+    assert cloud.seats(hold) == (1, 0)
+    cloud.leases_over()
+    assert cloud.invoke("reservation-cleanup").json()["confirmed"] == 1
+    assert_sold(cloud, hold)
+    cloud.faults()
+
+
+def die_while_cleaning_up(cloud: Cloud, point: str) -> None:
+    cloud.die_at(point)
+    assert_died(cloud, cloud.invoke("reservation-cleanup"))
+
+
+def clean_up_again(cloud: Cloud) -> None:
+    cloud.leases_over()
+    assert cloud.invoke("reservation-cleanup").json()["released"] == 1
+
+
+def webhook_dies(point: str) -> Story:
+    """Stripe comes again, and the money is a booking, once."""
+
+    def story(cloud: Cloud) -> None:
+        hold, intent_id = paid_for(cloud)
+        cloud.die_at(point)
+        cloud.confirm(intent_id)
+        cloud.delivered()
+        assert cloud.has_died
+        assert_sold(cloud, hold)
+        events = cloud.rows(
+            "SELECT status FROM webhook_events_log WHERE event_type = 'payment_intent.succeeded' "
+            "AND payload -> 'data' -> 'object' ->> 'id' = %s",
+            intent_id,
+        )
+        assert events == [("processed",)]
+
+    return story
+
+
+def notification_is_sent_and_it_dies(cloud: Cloud) -> None:
+    """The site hears of it again, under the same delivery id."""
+    hold, intent_id = paid_for(cloud)
+    cloud.confirm(intent_id)
+    cloud.delivered()
+    cloud.invoke("deliver-outbox")
+    hold, intent_id = paid_for(cloud)
+    cloud.confirm(intent_id)
+    cloud.delivered()
+    cloud.die_at("outbox.after-notification")
+    assert_died(cloud, cloud.invoke("deliver-outbox"))
+    cloud.leases_over()
+    assert cloud.invoke("deliver-outbox").json()["delivered"] == 1
+    sent = requests.get(f"{cloud.stack['notifications_url']}/_requests", timeout=10).json()
+    headers = [
+        {name.lower(): value for name, value in one["headers"].items()}
+        for one in sent
+        if hold.id in str(one["body"])
+    ]
+    assert len(headers) == 2
+    assert len({one["holdfast-delivery"] for one in headers}) == 1
+
+
+def refund_is_made_and_it_dies(cloud: Cloud) -> None:
+    """Asked again, Stripe has one refund."""
+    hold, intent_id = paid_for(cloud)
+    cloud.faults(deliver=False)
+    cloud.confirm(intent_id)
+    cloud.rows("UPDATE slots SET starts_at = now() - interval '1 minute' WHERE id = %s", hold.slot_id)
+    cloud.die_at("outbox.after-refund")
+    cloud.faults()
+    cloud.delivered()
+    cloud.invoke("deliver-outbox")
+    assert cloud.has_died
+    cloud.come_to_rest()
+    (refund,) = cloud.stripe_client.v1.refunds.list({"payment_intent": intent_id}).data
+    assert cloud.rows(
+        "SELECT f.status, f.stripe_refund_id FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id "
+        "WHERE p.payment_intent_id = %s",
+        intent_id,
+    ) == [("succeeded", refund.id)]
+    assert (cloud.status(hold), cloud.seats(hold)) == ("expired", (0, 0))
+
+
+STORIES: dict[str, tuple[str, Story]] = {
+    "pay.before-stripe, and the buyer tries again": (
+        "pay.before-stripe",
+        paying_goes_on("pay.before-stripe"),
+    ),
+    "pay.after-stripe, and the buyer tries again": ("pay.after-stripe", paying_goes_on("pay.after-stripe")),
+    "pay.before-stripe, and nobody comes back": (
+        "pay.before-stripe",
+        paying_is_given_up("pay.before-stripe"),
+    ),
+    "pay.after-stripe, and nobody comes back": ("pay.after-stripe", paying_is_given_up("pay.after-stripe")),
+    "pay.after-stripe, and the buyer has paid": ("pay.after-stripe", money_comes_before_our_answer),
+    "close.after-create": ("close.after-create", cleanup_dies_after_making_the_intent_again),
+    "close.after-stripe, in the clean-up": ("close.after-stripe", cleanup_dies_after_stripe_has_cancelled),
+    "close.after-stripe, in a cancellation": ("close.after-stripe", buyer_cancels_and_it_dies),
+    "settle.before-commit": ("settle.before-commit", cleanup_dies_while_it_confirms),
+    "webhook.claimed": ("webhook.claimed", webhook_dies("webhook.claimed")),
+    "webhook.before-commit": ("webhook.before-commit", webhook_dies("webhook.before-commit")),
+    "webhook.committed": ("webhook.committed", webhook_dies("webhook.committed")),
+    "outbox.after-notification": ("outbox.after-notification", notification_is_sent_and_it_dies),
+    "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies),
+}
+
+
+@pytest.mark.xdist_group("cloud")
+@pytest.mark.parametrize("name", list(STORIES))
+def test_a_death_at_a_named_point_is_made_good(cloud: Cloud, name: str) -> None:
+    """Killed there, and taken up again by the buyer, by Stripe or by a schedule: every promise holds."""
+    _, story = STORIES[name]
+
+    story(cloud)
+
+    assert cloud.broken_promises() == []
+
+
+def test_every_kill_point_has_its_story() -> None:
+    """No named point is left out."""
+    sources = [*Path(ROOT, "functions").rglob("*.py"), *Path(ROOT, "shared").rglob("*.py")]
+    named = {
+        point for source in sources for point in re.findall(r'kill_point\("([^"]+)"\)', source.read_text())
+    }
+
+    assert {point for point, _ in STORIES.values()} == named
