@@ -1,7 +1,7 @@
 """Becomes a command that cannot outlive the process that started it.
 
-Run as `python -I -S exec_child.py PARENT_PID DEATH_SIGNAL IDENTITY COMMAND...`. IDENTITY is `same`, `mapped` (root,
-seen as nobody inside a user namespace of its own: files stay root's) or `nobody` (root gives itself up for good).
+Run as `python -I -S exec_child.py PARENT_PID DEATH_SIGNAL IDENTITY COMMAND...`. IDENTITY is `same`, `mapped` (seen
+as nobody inside a user namespace of its own, while files stay ours) or `nobody` (root gives itself up for good).
 A process of its own does this because a fork inside a program with threads may hang, and because a namespace can
 only be entered while there is one thread.
 """
@@ -17,10 +17,11 @@ PR_SET_PDEATHSIG = 1
 CANNOT_BECOME = 71
 
 
-def map_root_to_nobody() -> None:
-    """Enter a user namespace where we, root, are called nobody."""
+def map_to_nobody() -> None:
+    """Enter a user namespace where we are called nobody."""
+    uid_map, gid_map = f"{NOBODY} {os.geteuid()} 1", f"{NOBODY} {os.getegid()} 1"
     os.unshare(os.CLONE_NEWUSER)
-    for name, content in (("uid_map", f"{NOBODY} 0 1"), ("setgroups", "deny"), ("gid_map", f"{NOBODY} 0 1")):
+    for name, content in (("uid_map", uid_map), ("setgroups", "deny"), ("gid_map", gid_map)):
         Path(f"/proc/self/{name}").write_text(content)
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     parent, death_signal, identity, *command = sys.argv[1:]
     try:
         if identity == "mapped":
-            map_root_to_nobody()
+            map_to_nobody()
         elif identity == "nobody":
             os.setgroups([])
             os.setgid(NOBODY)

@@ -8,6 +8,7 @@ below /var/tmp.
 
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -55,9 +56,12 @@ def installations() -> list[Path]:
 
 
 def identity_for_postgres() -> Identity:
-    """`same` for an ordinary user; for root `mapped`, or `nobody` where the kernel grants no user namespace."""
+    """`same` for an ordinary user; for root `mapped`, or `nobody` where the kernel grants no user namespace.
+
+    A user without a name, as containers have them, is mapped as well: initdb asks for the name.
+    """
     if os.geteuid() != 0:
-        return "same"
+        return "same" if any(user.pw_uid == os.geteuid() for user in pwd.getpwall()) else "mapped"
     probe = subprocess.run(bound_command(["true"], identity="mapped"), capture_output=True, check=False)
     return "mapped" if probe.returncode == 0 else "nobody"
 
