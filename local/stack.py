@@ -167,11 +167,15 @@ class _Cloud:
     async def _start_service(self, name: str, command: Sequence[str]) -> None:
         log = self.logs / f"{name}.log"
         port = self.ports[name]
+        packages = [*PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]
 
         def begin() -> subprocess.Popen[bytes]:
             with log.open("ab") as output:
                 return spawn(
-                    command, environment=os.environ | {"PYTHONPATH": PACKAGES}, folder=ROOT, output=output
+                    command,
+                    environment=os.environ | {"PYTHONPATH": os.pathsep.join(packages)},
+                    folder=ROOT,
+                    output=output,
                 )
 
         await self._run_service(

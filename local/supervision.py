@@ -115,7 +115,7 @@ class Service:
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return "\n".join(lines[-5:]) or "it says nothing"
+        return f"{lines[-1].strip() if lines else 'it says nothing'} (more in {self._log})"
 
 
 async def port_answers(port: int) -> bool:
