@@ -29,9 +29,7 @@ from local.supervision import Service, port_answers
 from local.template import Template, load_template
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = os.pathsep.join(
-    str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe")
-)
+PACKAGES = [str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe")]
 HOST = "127.0.0.1"
 HOUSEKEEPING_S = 0.2
 BEFOREHAND = 2  # processes of each function with a URL
@@ -167,13 +165,13 @@ class _Cloud:
     async def _start_service(self, name: str, command: Sequence[str]) -> None:
         log = self.logs / f"{name}.log"
         port = self.ports[name]
-        packages = [*PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = os.pathsep.join([*PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
 
         def begin() -> subprocess.Popen[bytes]:
             with log.open("ab") as output:
                 return spawn(
                     command,
-                    environment=os.environ | {"PYTHONPATH": os.pathsep.join(packages)},
+                    environment=os.environ | {"PYTHONPATH": path},
                     folder=ROOT,
                     output=output,
                 )
