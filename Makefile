@@ -17,7 +17,7 @@ demo: env-local ## Sell out a show while things break, and print what held (SEED
 	@$(python) -m local.demo
 
 test: env ## Run every test (ARGS='-k webhook -x' and the like go to pytest)
-	@$(python) -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(python) -m pytest -n auto --dist worksteal $(ARGS)
 
 up: env-local ## Start the machine-sized cloud (PORT=8787 STATE=.local DETACH=1 SCHEDULES=off RATE_LIMITS=off LOCAL_ENVIRONMENTS=8)
 	@$(python) -m local up

@@ -30,7 +30,11 @@ def stale() -> list[str]:
         if not (file := ROOT / folder / "requirements.txt").exists() or file.read_text() != exported(group)
     ]
     lock = subprocess.run(
-        [*UV, "lock", "--check", "--offline"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*UV, "lock", "--check", "--offline", "--python", sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return [*found, "uv.lock"] if lock.returncode else found
 

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import psycopg
-import stripe
 
 from database import webhook_events
 from database.connection import Connection, Context, Database, only_value, transaction
@@ -21,7 +20,7 @@ from runtime.settings import CommaSeparated, StripeSettings, load
 from stripe_gateway.failures import StripeRefused
 from stripe_gateway.gateway import StripeGateway
 from stripe_gateway.observations import observe
-from stripe_gateway.webhook import NotAnEvent, NotSignedByStripe, verify
+from stripe_gateway.webhook import API_VERSION, NotAnEvent, NotSignedByStripe, verify
 
 PAYMENT_TYPES = frozenset(
     [
@@ -110,7 +109,7 @@ def _apply(event: Mapping[str, Any], context: Context) -> str:
 def _observation(event: Mapping[str, Any]) -> Observation:
     """What the event says; an event in another API version is only a hint to look the object up."""
     stripe_object = event["data"]["object"]
-    if event.get("api_version") not in (None, stripe.api_version):
+    if event.get("api_version") not in (None, API_VERSION):
         count("WebhookOtherApiVersion")
         logger.warning("event in another API version", extra={"api_version": event["api_version"]})
         try:

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import stripe
 
+# The version in which the SDK reads Stripe's objects.
+API_VERSION = stripe.api_version
 TOLERANCE_SECONDS = 300
 NAME_LENGTH = 255
 LATEST_SECOND = 2**33  # the year 2242; beyond, a time stamp is a mistake

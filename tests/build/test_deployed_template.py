@@ -1,0 +1,116 @@
+"""What template.yaml grants and promises, beyond what CloudFormation's own rules can see."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    name: resource["Properties"]
+    for name, resource in TEMPLATE["Resources"].items()
+    if resource["Type"] == "AWS::Serverless::Function"
+}
+WITH_URL = {name for name, function in FUNCTIONS.items() if "FunctionUrlConfig" in function}
+ASYNCHRONOUS = {"ReservationCleanupFunction", "DeliverOutboxFunction", "MigrateFunction"}
+
+
+def granted(function: dict[str, Any], action: str) -> list[str]:
+    """What a function may do this to: references and attributes by their names."""
+    resources: list[str] = []
+    for statement in [each for policy in function["Policies"] for each in policy["Statement"]]:
+        assert isinstance(statement["Action"], str)
+        if statement["Action"] == action:
+            named = statement["Resource"]
+            for resource in named if isinstance(named, list) else [named]:
+                # One that stands under a condition counts as granted.
+                ((_, value),) = resource.get("Fn::If", [None, resource])[1].items()
+                resources.append(".".join(value) if isinstance(value, list) else value)
+    return resources
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_a_function_reads_exactly_the_secrets_that_it_is_told_of(name: str) -> None:
+    variables = FUNCTIONS[name]["Environment"]["Variables"]
+    told = [value["Ref"] for variable, value in variables.items() if variable.endswith("_ARN")]
+    assert sorted(granted(FUNCTIONS[name], "secretsmanager:GetSecretValue")) == sorted(told)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_a_function_may_invoke_what_it_kicks_and_nothing_else(name: str) -> None:
+    kicks = "DELIVER_OUTBOX_FUNCTION" in FUNCTIONS[name]["Environment"]["Variables"]
+    assert granted(FUNCTIONS[name], "lambda:InvokeFunction") == (
+        ["DeliverOutboxFunction.Arn"] if kicks else []
+    )
+
+
+def test_no_policy_holds_a_star() -> None:
+    assert "*" not in str([function["Policies"] for function in FUNCTIONS.values()])
+
+
+def test_log_error_gets_its_own_role_and_migrate_alone_the_owner() -> None:
+    urls = {
+        name: function["Environment"]["Variables"].get("DATABASE_URL_ARN", {}).get("Ref")
+        for name, function in FUNCTIONS.items()
+    }
+    assert urls.pop("LogErrorFunction") == "ErrorWriterDatabaseUrlArn"
+    assert urls.pop("MigrateFunction") is None
+    assert urls.pop("SessionsFunction") is None
+    assert set(urls.values()) == {"DatabaseUrlArn"}
+    owners = [
+        name for name in FUNCTIONS if "DATABASE_OWNER_URL_ARN" in FUNCTIONS[name]["Environment"]["Variables"]
+    ]
+    assert owners == ["MigrateFunction"]
+
+
+@pytest.mark.parametrize("name", sorted(WITH_URL))
+def test_a_function_url_lets_pages_send_and_read_the_headers_they_need(name: str) -> None:
+    url = FUNCTIONS[name]["FunctionUrlConfig"]
+    assert url["AuthType"] == "NONE"
+    cors = url["Cors"]
+    assert cors["AllowOrigins"] == {"Ref": "AllowedOrigins"}
+    assert cors["AllowHeaders"] == [
+        *("Content-Type", "Authorization", "Idempotency-Key", "X-Idempotency-Key"),
+        *("X-Reservation-Token", "X-CSRF-Token", "If-Match"),
+    ]
+    assert cors["ExposeHeaders"] == ["ETag", "Retry-After", "Idempotent-Replayed", "X-Request-Id"]
+    assert (
+        "OPTIONS" not in cors["AllowMethods"]
+    )  # the URL answers those itself, and refuses a list that holds it
+
+
+@pytest.mark.parametrize("name", sorted(ASYNCHRONOUS))
+def test_an_asynchronous_invocation_is_tried_once_and_then_kept(name: str) -> None:
+    failed = {"Fn::GetAtt": ["FailedInvocationsQueue", "Arn"]}
+    invoke = FUNCTIONS[name]["EventInvokeConfig"]
+    assert (invoke["MaximumRetryAttempts"], invoke["MaximumEventAgeInSeconds"]) == (0, 60)
+    assert invoke["DestinationConfig"]["OnFailure"]["Destination"] == failed
+    for event in FUNCTIONS[name].get("Events", {}).values():
+        schedule = event["Properties"]
+        assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+        assert schedule["DeadLetterConfig"]["Arn"] == failed
+        assert schedule["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
+
+
+def test_every_function_with_a_schedule_is_tried_once() -> None:
+    assert {name for name, function in FUNCTIONS.items() if "Events" in function} <= ASYNCHRONOUS
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_names_follow_the_stack_and_the_folder(name: str) -> None:
+    function = FUNCTIONS[name]
+    folder = Path(function["CodeUri"]).name
+    assert (ROOT / function["CodeUri"] / "handler.py").exists()
+    assert function["FunctionName"] == {"Fn::Sub": "${AWS::StackName}-" + folder.replace("_", "-")}
+    assert function["Handler"] == f"functions.{folder}.handler.lambda_handler"
+    build = TEMPLATE["Resources"][name]["Metadata"]["BuildProperties"]
+    assert build == {"ParentPackageMode": "explicit", "ParentPackages": f"functions.{folder}"}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_logs_expire(name: str) -> None:
+    group = TEMPLATE["Resources"][FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]
+    assert group["LogGroupName"]["Fn::Sub"] == "/aws/lambda/" + FUNCTIONS[name]["FunctionName"]["Fn::Sub"]
+    assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}
