@@ -14,6 +14,7 @@ from local.errors import CannotStart
 
 STOP_PATIENCE_S = 30.0
 DEATH_PATIENCE_S = 15.0  # for what dies by itself when its parent was killed
+LEAVE_PATIENCE_S = 1.0
 POLL_S = 0.02
 
 
@@ -75,14 +76,19 @@ class State:
         unfinished.write_text(json.dumps(births))
         unfinished.replace(self._processes_file)
 
-    def wait_for_the_dead(self) -> None:
+    def wait_for_the_dead(self, processes: dict[int, str] | None = None) -> None:
         """Wait until nothing of an earlier cloud lives; what does not die by itself is killed."""
+        processes = self.processes() if processes is None else processes
         patience = time.monotonic() + DEATH_PATIENCE_S
-        while living := self._living():
+        while living := [pid for pid, born in processes.items() if birth(pid) == born]:
             if time.monotonic() > patience:
                 for pid in living:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_S)
+        # Then until whoever inherited them has taken leave of them, where somebody does.
+        patience = time.monotonic() + LEAVE_PATIENCE_S
+        while any(Path(f"/proc/{pid}").exists() for pid in processes) and time.monotonic() < patience:
             time.sleep(POLL_S)
 
     def forget(self) -> None:
@@ -92,6 +98,7 @@ class State:
 
     def stop(self) -> bool:
         """End the folder's cloud and all that belongs to it; False if there was none."""
+        processes = self.processes()
         holder = self.holder()
         if holder is not None:
             os.kill(holder, signal.SIGTERM)
@@ -101,14 +108,15 @@ class State:
                     os.kill(holder, signal.SIGKILL)
                     patience += STOP_PATIENCE_S
                 time.sleep(POLL_S)
-        self.wait_for_the_dead()
+        self.wait_for_the_dead(processes)
         found = holder is not None or self.stack_file.exists()
         self.forget()
         return found
 
-    def _living(self) -> list[int]:
+    def processes(self) -> dict[int, str]:
+        """The pids of the cloud that runs here, or was killed here, with their births."""
         try:
             births: dict[str, str] = json.loads(self._processes_file.read_text())
         except FileNotFoundError:
-            return []
-        return [int(pid) for pid, born in births.items() if birth(int(pid)) == born]
+            return {}
+        return {int(pid): born for pid, born in births.items()}
