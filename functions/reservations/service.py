@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -29,6 +30,8 @@ from stripe_gateway.gateway import StripeGateway
 # A full slot whose seats wait only for payments that Stripe can end: worth asking, but not worth a buyer's patience.
 # One try to close and one to look, so two seconds at most, and no thread of it outlives the call.
 HASTY_SECONDS_A_TRY = 0.9
+# Dead holds that another call has in its hands are back, or held anew, as soon as its transaction ends.
+RETURNING_SECONDS = (0.02, 0.05, 0.1)
 
 
 class Settings(PaymentSettings):
@@ -101,6 +104,11 @@ def hold(request: HoldRequest, key: str | None, request_id: str) -> tuple[dict[s
     reservation_id = uuid4()
     identify(reservation_id=str(reservation_id))
     outcome = _reserve(reservation_id, request, key, request_id)
+    for pause in RETURNING_SECONDS:
+        if outcome["outcome"] != "sold-out" or not _is_left(outcome["left"], request):
+            break
+        time.sleep(pause)
+        outcome = _reserve(reservation_id, request, key, request_id)
     if (
         outcome["outcome"] == "sold-out"
         and outcome["waiting"]
@@ -138,6 +146,16 @@ def _reserve(reservation_id: UUID, request: HoldRequest, key: str | None, reques
             request_hash=hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest(),
             request_id=request_id,
         )
+    )
+
+
+def _is_left(left: list[dict[str, Any]], request: HoldRequest) -> bool:
+    """Whether a refusal says itself that there is enough: somebody else is just giving the seats of dead holds back."""
+    counts = {slot["slot_id"]: slot for slot in left}
+    return all(
+        counts[str(item.slot_id)]["units_left"] >= item.units
+        and counts[str(item.slot_id)]["bookings_left"] >= 1
+        for item in request.items
     )
 
 

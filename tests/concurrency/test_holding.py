@@ -1,14 +1,19 @@
 """Many buyers want the same seats at the same moment."""
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg.errors import CheckViolation, DeadlockDetected
 
+from functions.reservations import service as reserving
+from functions.reservations.requests import HoldRequest
 from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there
 from tests.concurrency.shop import Shop
+from tests.concurrency.till import Till
 
 BUYERS = 100
 TRIES = 20
@@ -193,3 +198,22 @@ def test_holders_of_a_full_slot_leave_and_others_take_it(shop: Shop) -> None:
     assert {shop.status(hold) for hold in old} == {"expired"}
     assert shop.violations() == []
     assert shop.deadlocks() == 0
+
+
+def test_seats_that_somebody_is_just_giving_back_are_waited_for(shop: Shop, till: Till) -> None:
+    """A dead hold that another caller has in its hands is no reason to say sold out: its seats come in a moment."""
+    slot = shop.slot(units=1)
+    dead = shop.hold({slot: 1})["id"]
+    shop.expire(dead)
+    request = HoldRequest.model_validate(
+        {"items": [{"slot_id": slot, "units": 1}], "customer": {"email": shop.buyer(), "name": "Ada"}}
+    )
+    with psycopg.connect(shop.owner_url) as other:
+        other.execute("SELECT FROM ticket_reservations WHERE id = %s FOR NO KEY UPDATE", [dead])
+        soon = threading.Timer(0.05, other.rollback)
+        soon.start()
+        granted, _ = reserving.hold(request, None, "test")
+        soon.join()
+
+    assert granted["status"] == "active"
+    assert shop.violations() == []

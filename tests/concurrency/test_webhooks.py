@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 import stripe
 
+from database.holds import release_expired
 from domain.refusals import EventNotApplied
 from tests.concurrency.guards import execute, rewrite_function
 from tests.concurrency.shop import PRICE, Shop, succeeded_event
@@ -156,8 +157,7 @@ def full_slot_of_the_dead(shop: Shop) -> list[str | Exception]:
         for number in range(50)
     ]
     acts += [lambda intent_id=intent_id: shop.succeeded(intent_id, amount=2 * PRICE) for intent_id in intents]
-    clean_up = "SELECT cleanup_expired_reservations(2)"
-    acts += [lambda: str(shop.connection().execute(clean_up).fetchall()) for _ in range(20)]
+    acts += [lambda: f"{release_expired(shop.connection(), limit=2)} released" for _ in range(20)]
     random.shuffle(acts)
     return shop.all_at_once(acts)
 

@@ -33,7 +33,7 @@ def test_a_payment_whose_answer_was_lost_is_found_again(cloud: Cloud, mode: str)
     )
     made = [
         one for one in listed.list({"limit": 100}).auto_paging_iter()
-        if one.metadata.to_dict().get("holdfast_reservation_id") == hold.id
+        if one.metadata and one.metadata.to_dict().get("holdfast_reservation_id") == hold.id
     ]  # fmt: skip
     assert [one.id for one in made] == [again.json()["payment_intent_id" if mode == "payment_intent" else "checkout_session_id"]]  # fmt: skip
     cloud.faults()
