@@ -94,7 +94,7 @@ def within(folder: Path, scenario: Callable[[Cloud], Awaitable[None]], **beforeh
     asyncio.run(run())
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Wait until something holds; fails if it does not in time."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for is another process's doing

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from local.child import birth
 from local.lambda_runtime.environment import STOPPING_S
 from tests.integration.local_cloud import Cloud, eventually, state_of, within
 
@@ -52,19 +53,18 @@ def test_environments_started_beforehand_answer_warm(tmp_path: Path) -> None:
 
 
 def test_a_function_past_its_deadline_is_killed(tmp_path: Path) -> None:
-    """At the template's timeout the process gets SIGKILL, the caller 502, and the next event a new process."""
+    """At the template's timeout the process gets SIGKILL, the caller an error, and the next event a new process."""
 
     async def scenario(cloud: Cloud) -> None:
         assert (await cloud.get("/misbehaving/well"))[0] == 200
         overdue = cloud.only("misbehaving").pid
-        assert (await cloud.get("/misbehaving/sleep"))[0] == 502
-        await eventually(lambda: not Path(f"/proc/{overdue}").exists())
+        _, answer, error = await cloud.invoke("misbehaving", {"rawPath": "/sleep"})
+        assert (answer["errorType"], error) == ("Sandbox.Timedout", "Unhandled")
+        assert "Task timed out after 2.00 seconds" in answer["errorMessage"]
+        await eventually(lambda: birth(overdue) is None)
         status, body = await cloud.get("/misbehaving/well")
         assert status == 200
         assert int(body) != overdue
-        _, answer, error = await cloud.invoke("misbehaving", {"rawPath": "/sleep"})
-        assert (answer["errorType"], error) == ("Sandbox.Timedout", "Unhandled")
-        assert "Task timed out after 1.00 seconds" in answer["errorMessage"]
 
     within(tmp_path, scenario)
 
@@ -117,7 +117,7 @@ def test_a_function_over_its_memory_is_killed(tmp_path: Path) -> None:
     """More than the template's MemorySize is Runtime.OutOfMemory."""
 
     async def scenario(cloud: Cloud) -> None:
-        _, answer, _ = await cloud.invoke("misbehaving", {"rawPath": "/hoard"})
+        _, answer, _ = await cloud.invoke("greedy", {"rawPath": "/hoard"})
         assert answer["errorType"] == "Runtime.OutOfMemory"
 
     within(tmp_path, scenario)
@@ -153,13 +153,14 @@ def test_who_waits_too_long_is_throttled(tmp_path: Path) -> None:
     """429 once no place came free in time; those who hold the places are not disturbed."""
 
     async def scenario(cloud: Cloud) -> None:
-        busy = [asyncio.create_task(cloud.get("/narrow/?seconds=0.8")) for _ in range(2)]
         await eventually(lambda: len(cloud.pool("narrow").environments) == 2)
+        busy = [asyncio.create_task(cloud.get("/narrow/?seconds=1")) for _ in range(2)]
+        await eventually(lambda: not cloud.pool("narrow")._idle)
         status, answer, _ = await cloud.invoke("narrow", {}, patience_s=0.1)
         assert (status, answer["Message"]) == (429, "Rate Exceeded.")
         assert {(await task)[0] for task in busy} == {200}
 
-    within(tmp_path, scenario)
+    within(tmp_path, scenario, narrow=2)
 
 
 def test_a_process_sees_the_variables_of_its_function_and_no_others(

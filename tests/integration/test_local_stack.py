@@ -44,7 +44,7 @@ class Stack:
             env=keep | settings,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
             check=False,
         )
 
@@ -56,7 +56,7 @@ class Stack:
         return json.loads((self.state / "stack.json").read_text())
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
