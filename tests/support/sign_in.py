@@ -30,7 +30,7 @@ def claims(**changes: object) -> dict[str, object]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def token(secret: str = SECRET, **changes: object) -> str:
+def token(secret: str = SECRET, /, **changes: object) -> str:
     """A token that the site has signed (HS256)."""
     return jwt.encode(claims(**changes), secret, algorithm="HS256")
 

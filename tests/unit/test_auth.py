@@ -170,9 +170,9 @@ def test_audience_and_issuer_are_checked_where_they_are_set(
     monkeypatch: pytest.MonkeyPatch, setting: str, claim: str, wrong: object
 ) -> None:
     configure(monkeypatch, **{setting: "https://ours.example"})
-    assert signed_in(url_request(bearer=token(SECRET, **{claim: "https://ours.example"})))
+    assert signed_in(url_request(bearer=token(**{claim: "https://ours.example"})))
     with pytest.raises(Unauthenticated):
-        signed_in(url_request(bearer=token(SECRET, **{claim: wrong})))
+        signed_in(url_request(bearer=token(**{claim: wrong})))
 
 
 def test_one_of_several_audiences_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
