@@ -30,3 +30,12 @@ def shop(postgres: PostgresServer, database_name: str, monkeypatch: pytest.Monke
 def till(shop: Shop, stripe_account: Emulator, monkeypatch: pytest.MonkeyPatch) -> Till:
     """The functions' code over the shop."""
     return Till(shop, stripe_account, monkeypatch)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the long form of a race out unless `-m` asks for it."""
+    if "long" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)

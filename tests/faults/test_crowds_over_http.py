@@ -5,13 +5,10 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 import requests
 
 from tests.faults.cloud import Cloud
 from tests.support.stripe_events import signature
-
-pytestmark = pytest.mark.xdist_group("cloud")
 
 
 def at_once(callers: int, act: Callable[[int], requests.Response]) -> list[requests.Response]:

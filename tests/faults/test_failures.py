@@ -5,7 +5,6 @@ import pytest
 from tests.emulator_process import eventually
 from tests.faults.cloud import Cloud
 
-pytestmark = pytest.mark.xdist_group("cloud")
 TIMES_ASKED = 3
 
 

@@ -236,7 +236,6 @@ STORIES: dict[str, tuple[str, Story]] = {
 }
 
 
-@pytest.mark.xdist_group("cloud")
 @pytest.mark.parametrize("name", list(STORIES))
 def test_a_death_at_a_named_point_is_made_good(cloud: Cloud, name: str) -> None:
     """Killed there, and taken up again by the buyer, by Stripe or by a schedule: every promise holds."""

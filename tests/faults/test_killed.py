@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
-import pytest
 import requests
 import stripe
 
@@ -82,7 +81,6 @@ def check(cloud: Cloud, sale: Sale) -> None:
     assert cloud.value("SELECT held_units FROM slots WHERE id = %s", sale.slot) == 0
 
 
-@pytest.mark.xdist_group("cloud-killed")
 def test_a_cloud_killed_in_a_sale_keeps_every_promise(own_cloud: Cloud) -> None:
     """All of it killed -9 while it sells, and started again on the same state: nothing is lost or sold twice."""
     with a_sale(own_cloud) as sale:
@@ -95,7 +93,6 @@ def test_a_cloud_killed_in_a_sale_keeps_every_promise(own_cloud: Cloud) -> None:
     assert own_cloud.hold().id
 
 
-@pytest.mark.xdist_group("cloud")
 def test_a_database_killed_under_load_is_away_politely_and_loses_nothing(cloud: Cloud) -> None:
     """PostgreSQL killed -9 under load: callers hear 503 or 409, never 500; when it is back, every promise holds."""
     with a_sale(cloud) as sale:
