@@ -161,6 +161,20 @@ class App:
     def count(self, table: str) -> int:
         return self.value(f"SELECT count(*) FROM {table}")
 
+    def status_counts(self) -> dict[str, int]:
+        """How many holds there are of each status."""
+        return dict(self.rows("SELECT status, count(*) FROM ticket_reservations GROUP BY status"))
+
+    def dump(self) -> dict[str, str]:
+        """Every table's rows as text: the same while nothing has changed."""
+        tables = [
+            name for (name,) in self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        ]
+        rows = ", ".join(
+            f"(SELECT coalesce(json_agg(t ORDER BY t::text)::text, '') FROM {name} t)" for name in tables
+        )
+        return dict(zip(tables, self.row(f"SELECT {rows}"), strict=True))
+
     # Things to sell.
 
     def offering(self, **columns: object) -> str:
