@@ -8,16 +8,19 @@ python := .venv/bin/python
 export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED PYTHON
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo test up down invoke migrate check format lock clean
+.PHONY: help env env-local demo test test-long up down invoke migrate check format lock clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: env-local ## Sell out a show while things break, and print what held (SEED= STATE=)
 	@$(python) -m local.demo
 
 test: env ## Run every test (ARGS='-k webhook -x' and the like go to pytest)
 	@$(python) -m pytest -n auto --dist worksteal $(ARGS)
+
+test-long: env ## Run the races again, over thousands of rounds
+	@$(python) -m pytest -n auto --dist worksteal -m long --timeout 3600 $(ARGS)
 
 up: env-local ## Start the machine-sized cloud (PORT=8787 STATE=.local DETACH=1 SCHEDULES=off RATE_LIMITS=off LOCAL_ENVIRONMENTS=8)
 	@$(python) -m local up
