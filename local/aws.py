@@ -16,7 +16,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 from werkzeug.test import Client
 
-from local.template import ACCOUNT, REGION, STACK_NAME, Template, load_template
+from local.cloudformation import ACCOUNT, REGION, STACK_NAME
+from local.template import Template, load_template
 
 
 def create_resources(client: Client, base_url: str, template: Template, secrets: Mapping[str, str]) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
+from local.cloudformation import ACCOUNT, REGION
 from local.errors import CannotStart
 from local.invocation import Backend
-from local.template import ACCOUNT, REGION, LambdaFunction, Schedule
+from local.template import LambdaFunction, Schedule
 
 RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")

@@ -8,8 +8,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from local.cloudformation import REGION
 from local.errors import CannotStart
-from local.template import REGION, LambdaFunction
+from local.template import LambdaFunction
 
 # What AWS's image for Python brings along: the runtime client and boto3, with what they need.
 IMAGE_PACKAGES = (

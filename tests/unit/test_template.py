@@ -5,7 +5,8 @@ from textwrap import dedent
 
 import pytest
 
-from local.template import LambdaFunction, TemplateError, load_template
+from local.cloudformation import TemplateError
+from local.template import LambdaFunction, load_template
 
 FUNCTION = """
       Type: AWS::Serverless::Function
