@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ ENVIRONMENT = ROOT / ".venv"
 INTERPRETER = ENVIRONMENT / "bin" / "python"
 # Stands while packages are being written: a build that was interrupted is not trusted again.
 UNFINISHED = ENVIRONMENT / ".unfinished"
+
+CERTIFICATE_STORES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/System/Library/Keychains")
 
 LOCAL_GROUPS = ("shared-layer", "postgres-layer", "stripe-layer", "local")
 GROUPS = {"local": LOCAL_GROUPS, "all": (*LOCAL_GROUPS, "test", "lint")}
@@ -51,23 +54,31 @@ def create() -> None:
     venv.EnvBuilder(with_pip=True, symlinks=True).create(ENVIRONMENT)
 
 
+def pip_settings() -> dict[str, str]:
+    """Return what pip was told on this machine, by file or environment, by the option's name."""
+    command = [INTERPRETER, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.findall(r"^(global|install|user|:env:)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
+    # The environment goes before the files, as pip itself has it.
+    return {option: value for _, option, value in sorted(found, key=lambda each: each[0] == ":env:")}
+
+
 def package_settings() -> dict[str, str]:
-    """Return the process environment with the machine's package index, whoever was told about it."""
-    settings = dict(os.environ)
-    asked = subprocess.run(
-        [INTERPRETER, "-m", "pip", "config", "get", "global.index-url"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    index = settings.get("UV_DEFAULT_INDEX") or settings.get("UV_INDEX_URL") or settings.get("PIP_INDEX_URL")
-    if index := index or asked.stdout.strip():
+    """Return the process environment with the machine's package index and certificates, whoever was told of them."""
+    settings, told = dict(os.environ), pip_settings()
+    index = settings.get("UV_DEFAULT_INDEX") or settings.get("UV_INDEX_URL") or told.get("index-url")
+    if index:
         settings["UV_DEFAULT_INDEX"] = index
         settings.pop("UV_INDEX_URL", None)
+    if "cert" in told:
+        settings.setdefault("SSL_CERT_FILE", told["cert"])
+    elif any(any(Path(store).glob("*")) for store in CERTIFICATE_STORES):
+        settings.setdefault("UV_SYSTEM_CERTS", "true")  # as pip does; uv's own roots know no company's proxy
     home = settings.get("XDG_CACHE_HOME") or settings.get("HOME") or "/"
     if "UV_CACHE_DIR" not in settings and not os.access(home, os.W_OK):
         # `su` and containers may leave HOME at a folder of somebody else's.
         settings["UV_CACHE_DIR"] = str(ENVIRONMENT / ".cache")
+        settings["PIP_NO_CACHE_DIR"] = "1"
     settings["UV_PROJECT_ENVIRONMENT"] = str(ENVIRONMENT)
     settings["UV_PYTHON_DOWNLOADS"] = "never"
     return settings
