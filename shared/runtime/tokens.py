@@ -51,8 +51,7 @@ def verified_claims(
         )
     except jwt.ExpiredSignatureError:
         raise Unauthenticated("The token is over.") from None
-    # A header nested without end is refused by the parser with the last of these.
-    except (jwt.PyJWTError, ValueError, RecursionError):
+    except jwt.PyJWTError:
         raise Unauthenticated("The token is not valid here.") from None
 
 

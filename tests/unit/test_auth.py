@@ -108,7 +108,7 @@ REFUSED: dict[str, Any] = {
     "five parts": lambda: "a.b.c.d.e",
     "payload no object": lambda: forged({"alg": "HS256"}, "[]", SECRET),
     "header no object": lambda: forged("[]", claims(), SECRET),
-    "header nested without end": lambda: forged("[" * 6000, claims(), SECRET),
+    "header nested without end": lambda: forged("[" * 200_000, claims(), SECRET),
     "header of an endless number": lambda: forged('{"alg":' + "1" * 5000 + "}", claims(), SECRET),
     "not ASCII": lambda: "é" + token(),
     "two tokens": lambda: f"{token()} {token()}",
