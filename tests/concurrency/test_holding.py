@@ -103,7 +103,11 @@ def cross_over(shop: Shop, rounds: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    "rounds", [pytest.param(2000, id="short"), pytest.param(20_000, id="long", marks=pytest.mark.long)]
+    "rounds",
+    [
+        pytest.param(2000, id="short"),
+        pytest.param(20_000, id="long", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_crossed_wishes_never_deadlock(shop: Shop, rounds: int) -> None:
     """A wants [1, 2] and B wants [2, 1], over and over: no deadlock, and each gets both or nothing."""

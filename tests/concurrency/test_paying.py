@@ -85,7 +85,10 @@ def test_control_without_lock_and_lease_two_tabs_are_two_payments(shop: Shop, ti
     assert len(till.intents(hold_id)) > 1
 
 
-ROUNDS = [pytest.param(24, id="short"), pytest.param(1000, id="long", marks=pytest.mark.long)]
+ROUNDS = [
+    pytest.param(24, id="short"),
+    pytest.param(1000, id="long", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+]
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)

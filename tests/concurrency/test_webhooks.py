@@ -105,7 +105,11 @@ def clean_up_against_buyers(
 
 
 @pytest.mark.parametrize(
-    "rounds", [pytest.param(200, id="short"), pytest.param(4000, id="long", marks=pytest.mark.long)]
+    "rounds",
+    [
+        pytest.param(200, id="short"),
+        pytest.param(4000, id="long", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_of_clean_up_and_success_exactly_one_wins(shop: Shop, till: Till, rounds: int) -> None:
     """Clean-up against the success webhook, hundreds of times: paid and booked, or cancelled and released."""
