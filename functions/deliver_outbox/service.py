@@ -128,13 +128,14 @@ def _send_refund(row: Mapping[str, Any], context: Context) -> None:
         raise DeliveryRefused("a dispute has taken the money back already")
     try:
         made = _refund_at_stripe(refund)
-    except StripeRefused as failure:
-        # Refused for good under this key. Unless it was made after all, the next try has a key of its own.
+    except (StripeRefused, StripeFailed) as failure:
+        # Stripe gives this answer under this key for a day. Unless the refund was made after all, the next try has a
+        # key of its own.
         made = _gateway().find_refund(refund["payment_intent_id"], refund["id"])
         if made is None:
             _database().run(lambda conn: outbox.take_next_refund_key(conn, refund["id"], context=context))
-            raise DeliveryFailed(f"stripe refused the refund: {failure.code}") from failure
-    except (StripeUnanswered, StripeFailed) as failure:
+            raise DeliveryFailed(f"stripe did not make the refund: {failure or 'it failed'}") from failure
+    except StripeUnanswered as failure:
         raise DeliveryFailed("stripe did not say whether the refund was made") from failure
     kill_point("outbox.after-refund")
     status = FINAL_REFUND_STATUS.get(made.status, "pending")
@@ -146,17 +147,12 @@ def _send_refund(row: Mapping[str, Any], context: Context) -> None:
 
 
 def _refund_at_stripe(refund: Mapping[str, Any]) -> StripeRefund:
-    """The refund, made once: after a first try whose end nobody knows for long, it is looked for before it is made."""
+    """The refund, made once: where an earlier try may have made it without our knowing, it is looked for first."""
     intent, key = refund["payment_intent_id"], f"refund:{refund['id']}:{refund['key_number']}"
-    if refund["age_seconds"] > KEY_MEMORY_SECONDS and (found := _gateway().find_refund(intent, refund["id"])):
+    unsure = refund["key_number"] > 1 or refund["age_seconds"] > KEY_MEMORY_SECONDS
+    if unsure and (found := _gateway().find_refund(intent, refund["id"])):
         return found
-    try:
-        return _gateway().refund(intent, refund["amount"], refund["id"], key)
-    except StripeFailed:
-        found = _gateway().find_refund(intent, refund["id"])
-        if found is None:
-            raise
-        return found
+    return _gateway().refund(intent, refund["amount"], refund["id"], key)
 
 
 def _settle_refund(

@@ -1,0 +1,84 @@
+"""A row lock held over a network round trip is the ceiling of a sale: the round trips of each act are counted."""
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.support.app import App
+from tests.support.postgres import on_every_postgres
+from tests.support.round_trips import Proxy, proxied
+from tests.support.stripe_events import event_of, intent
+
+
+@pytest.fixture
+def proxy(app: App) -> Generator[Proxy]:
+    """A proxy between the functions and their database; no debug lines slow it down."""
+    with proxied(app.app_url) as (proxy, url):
+        app.set(DATABASE_URL=url)
+        try:
+            yield proxy
+        finally:
+            app.forget()
+
+
+@on_every_postgres
+def test_a_hold_is_one_round_trip(app: App, proxy: Proxy) -> None:
+    """With a key or without, on one slot or several: one."""
+    one, two = app.slot(), app.slot()
+    app.hold(one)
+    proxy.count()
+    app.hold({one: 2, two: 1})
+    assert proxy.count() == 1
+    assert app.try_hold(one, key="0123456789abcdef").status == 201
+    assert proxy.count() == 1
+    assert app.try_hold(one, 50).problem == "sold-out"
+    assert proxy.count() == 1
+
+
+@on_every_postgres
+def test_paying_is_one_round_trip_before_stripe_and_one_after(app: App, proxy: Proxy) -> None:
+    """The first step writes all, the last step writes all; Stripe is asked between them."""
+    slot = app.slot()
+    app.payment(app.hold(slot))
+    hold = app.hold(slot)
+    proxy.count()
+    assert app.pay(hold, key="key").status == 201
+    assert proxy.count() == 2
+    app.faults({"method": "POST", "path": "/v1/payment_intents", "times": 9, "status": 429})
+    unanswered = app.hold(slot)
+    proxy.count()
+    assert app.pay(unanswered).status == 503
+    assert proxy.count() == 2
+
+
+@on_every_postgres
+def test_a_webhook_on_a_live_hold_is_two_round_trips(app: App, proxy: Proxy) -> None:
+    """Open, claim and lock in one; the effects, the mark and COMMIT in the other."""
+    slot = app.slot()
+    app.booked(slot)
+    payment = app.payment(app.hold(slot))
+    assert payment.intent_id is not None
+    event = event_of("payment_intent.succeeded", intent(payment.intent_id, 4500, "succeeded"))
+    proxy.count()
+    assert app.outcome(event) == "processed"
+    assert proxy.count() == 2
+    assert app.counts(slot) == (0, 2, 0, 2)
+
+
+@on_every_postgres
+def test_the_cleanup_of_unpaid_holds_is_one_round_trip_a_batch(
+    app: App, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two batches cost one round trip more than one batch."""
+    monkeypatch.setattr("functions.reservation_cleanup.service.UNPAID_BATCH", 3)
+    slot = app.slot(units=20)
+    app.invoke("reservation-cleanup")
+
+    def round_trips(holds: int) -> int:
+        app.expire(*[app.hold(slot) for _ in range(holds)])
+        proxy.count()
+        assert app.invoke("reservation-cleanup")["released"] == holds
+        return proxy.count()
+
+    assert round_trips(5) - round_trips(2) == 1
+    assert app.counts(slot) == (0, 0, 0, 0)
