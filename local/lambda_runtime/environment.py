@@ -133,8 +133,11 @@ class ExecutionEnvironment:
         """Whether it can take an event: one that was killed while it rested is dying, and no longer stopped."""
         if not self.alive or not self.rested or self._loop.time() - self._frozen_at < STOPPING_S:
             return self.alive
-        if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
-            return True
+        try:
+            if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+        except ChildProcessError:  # it has died and was reaped; the loop is about to hear of it
+            return False
         self.kill()  # whatever woke it: it is not used again
         return False
 
