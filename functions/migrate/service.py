@@ -5,6 +5,7 @@ session lock lets one runner work while others wait; it needs a direct connectio
 """
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import psycopg
 
 # Any number that nothing else in this database uses.
 LOCK_ID = 4_207_849_484
+LOCK_ASKED_EVERY_SECONDS = 0.1
 NO_TRANSACTION = "-- no-transaction"
 CREATE_LOG = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -49,7 +51,7 @@ def apply_migrations(database_url: str, folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no migrations in {folder}: is MIGRATIONS_DIR right?")
     replaceable = _files(folder, "functions/*.sql")
     with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("SELECT pg_advisory_lock(%s)", [LOCK_ID])
+        _take_lock(conn)
         # In a database in use, a statement that waits for a table makes everybody queue behind it: give up instead.
         conn.execute("SET lock_timeout = '5s'")
         conn.execute(CREATE_LOG)
@@ -65,6 +67,16 @@ def apply_migrations(database_url: str, folder: Path) -> dict[str, Any]:
         for file in due:
             _apply(conn, file)
         return {"applied": [file.name for file in due], "current": numbered[-1].name}
+
+
+def _take_lock(conn: psycopg.Connection[Any]) -> None:
+    """Waits until no other runner is at work, asking again and again.
+
+    A statement that waits for the lock would keep its snapshot meanwhile, and CREATE INDEX CONCURRENTLY of the runner that
+    has the lock would wait for that snapshot: a deadlock.
+    """
+    while conn.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_ID]).fetchone() != (True,):
+        time.sleep(LOCK_ASKED_EVERY_SECONDS)
 
 
 def _files(folder: Path, pattern: str) -> list[SqlFile]:

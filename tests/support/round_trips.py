@@ -92,9 +92,8 @@ class _Pair:
                     case "before":
                         break
                     case "after":
-                        self._losing = True
+                        self._losing = True  # the answer ends both sides
                         self._to_server.sendall(burst)
-                        return  # the answer ends both sides
                     case None:
                         self._to_server.sendall(burst)
         self._end()
