@@ -1,0 +1,226 @@
+"""A buyer: holds, opens a payment, pays or does not, and remembers what he was told."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from local.demo.browser import Browser, Paid
+from local.demo.script import Script, Temper
+from local.demo.shop import Answer, Shop
+
+BOOKING_PATIENCE_S = 45.0
+LOOKS_AGAIN_S = 0.5
+
+
+class End(StrEnum):
+    """Where a buyer stands."""
+
+    QUEUES = "queues"
+    SOLD_OUT = "sold out"
+    BOOKED = "booked"
+    NEVER_PAID = "never paid"
+    WALKED_AWAY = "walked away"
+    LEFT_PAGE_OPEN = "left the page open"
+    CANCELLED = "cancelled"
+    HOLDS_PAGE_OPEN = "waits with the page open"
+    TOO_LATE = "too late"
+    PAID = "paid"
+    NOT_SERVED = "not served"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What is for sale, as the page shows it: two slots, prices in minor units."""
+
+    concert_id: str
+    chair_id: str
+    seat_amount: int
+    chair_amount: int
+    add_ons: Sequence[tuple[str, int]]
+    currency: str
+
+
+@dataclass
+class Crowd:
+    """What all buyers share, and what they have seen together."""
+
+    shop: Shop
+    browser: Browser
+    catalogue: Catalogue
+    seed: str
+    double_clicks: int = 0
+    second_tabs: int = 0
+    told_differently: list[str] = field(default_factory=list[str])
+    seen: Counter[str] = field(default_factory=Counter[str])
+
+
+class Buyer:
+    """One of the crowd, who follows a script."""
+
+    def __init__(self, script: Script, crowd: Crowd) -> None:
+        self.script = script
+        self.crowd = crowd
+        self.end = End.QUEUES
+        self.email = f"buyer-{script.number}@example.com"
+        self.price = 0
+        self.reservation: dict[str, Any] = {}
+        self.payment: dict[str, Any] = {}
+        self.charged = False
+        self._visits = 0
+
+    @property
+    def reservation_id(self) -> str:
+        """The id of the hold that was granted."""
+        return self.reservation["id"]
+
+    async def come(self, *, after_s: float = 0.0) -> None:
+        """Try to hold, and then do what the script says; who comes a second time means it."""
+        await asyncio.sleep(after_s)
+        self._visits += 1
+        temper = self.script.temper if self._visits == 1 else Temper.PAYS
+        if not await self._hold():
+            return
+        if temper is Temper.WALKS_AWAY:
+            self.end = End.WALKED_AWAY
+            return
+        if not await self._open_payment():
+            return
+        match temper:
+            case Temper.PAYS | Temper.NEVER_PAYS:
+                await self.pay()
+            case Temper.LEAVES_PAGE_OPEN:
+                self.end = End.LEFT_PAGE_OPEN
+            case Temper.CANCELS:
+                await self.cancel()
+                await self.try_cards()
+            case Temper.CHANGES_MIND:
+                await asyncio.gather(self.cancel(), self.try_cards())
+                if self.end is not End.CANCELLED:
+                    await self.wait_for_booking()
+            case _:
+                self.end = End.HOLDS_PAGE_OPEN
+
+    async def _hold(self) -> bool:
+        script, goods = self.script, self.crowd.catalogue
+        add_ons = [
+            {"id": add_on_id, "quantity": quantity}
+            for (add_on_id, _), quantity in zip(goods.add_ons, script.add_ons, strict=True)
+            if quantity
+        ]
+        seats = {"slot_id": goods.concert_id, "units": script.party, "add_ons": add_ons}
+        chair = {"slot_id": goods.chair_id, "units": 1}
+        both = [seats, chair] if script.number % 2 else [chair, seats]
+        items = {"concert": [seats], "chair": [chair], "both": both}[script.wish]
+        self.price = (goods.chair_amount if chair in items else 0) + (
+            script.party * goods.seat_amount
+            + sum(amount * n for (_, amount), n in zip(goods.add_ons, script.add_ons, strict=True))
+            if seats in items
+            else 0
+        )
+        order = {"items": items, "customer": {"email": self.email, "name": f"Buyer {script.number}"}}
+        key = f"demo-hold-{self.crowd.seed}-{script.number}-{self._visits}"
+        answer = await self._click(
+            script.hold_clicks, lambda: self.crowd.shop.hold(order, key), "hold", ("201",)
+        )
+        if answer.kind == "201":
+            self.reservation = answer.body
+            self.crowd.seen["holds granted"] += 1
+            return True
+        self.end = End.SOLD_OUT if answer.kind == "409 sold-out" else End.NOT_SERVED
+        self.crowd.seen["sold out answers"] += self.end is End.SOLD_OUT
+        return False
+
+    async def _open_payment(self) -> bool:
+        request = {
+            "reservation_id": self.reservation_id,
+            "mode": self.script.mode,
+            "expected_amount": self.price,
+            "expected_currency": self.crowd.catalogue.currency,
+        }
+        token = self.reservation["token"]
+        key = f"pay-{self.script.number}-{self._visits}"
+        answer = await self._click(
+            self.script.pay_clicks,
+            lambda: self.crowd.shop.pay(request, token, key),
+            "payment",
+            ("200", "201"),
+        )
+        if answer.kind not in ("200", "201"):
+            self.end = End.NOT_SERVED
+            return False
+        self.payment = answer.body
+        self.crowd.seen[f"payments as {self.script.mode}"] += 1
+        if self.script.second_tab:
+            self.crowd.second_tabs += 1
+            other = await self.crowd.shop.pay(request, token, None)
+            if other.body.get("payment_id") != self.payment["payment_id"]:
+                self._was_told(f"a second tab was told {other.kind} {other.body.get('payment_id')}")
+        return True
+
+    async def _click(
+        self, times: int, call: Any, what: str, granted: tuple[str, ...]
+    ) -> Answer:
+        """Click once or twice at once under one key: whoever clicks twice must be told the same, byte for byte."""
+        answers: list[Answer] = await asyncio.gather(*(call() for _ in range(times)))
+        if times > 1:
+            self.crowd.double_clicks += 1
+            kinds = {answer.kind for answer in answers}
+            texts = {answer.text for answer in answers}
+            if kinds & set(granted) and len(texts) > 1:
+                self._was_told(f"two clicks for one {what} were told {' and '.join(a.kind for a in answers)}")
+        return next((answer for answer in answers if answer.kind in granted), answers[0])
+
+    def _was_told(self, story: str) -> None:
+        self.crowd.told_differently.append(f"{self.email}: {story}")
+
+    async def pay(self) -> None:
+        """Pay with the first card that works, and wait for the booking."""
+        if await self.try_cards():
+            await self.wait_for_booking()
+        elif self.end is not End.TOO_LATE:
+            self.end = End.NEVER_PAID
+
+    async def try_cards(self) -> bool:
+        """Whether one of the cards was charged."""
+        fails = self.script.fails_first_authentication
+        cards = [*self.script.cards, self.script.cards[-1]]
+        if self.script.temper is Temper.NEVER_PAYS and self._visits == 1:
+            cards.pop()
+        elif self.script.temper is Temper.NEVER_PAYS:
+            cards = ["pm_card_visa"]
+        for card in cards:
+            paid = await self.crowd.browser.pay(self.payment, card, fails_authentication=fails)
+            fails = False
+            if paid is Paid.PAID:
+                self.charged = True
+                return True
+            if paid is Paid.CLOSED:
+                self.end = self.end if self.end is End.CANCELLED else End.TOO_LATE
+                return False
+        return False
+
+    async def cancel(self) -> None:
+        """End the hold, unless it is paid already."""
+        answer = await self.crowd.shop.cancel(self.reservation_id, self.reservation["token"])
+        if answer.kind == "200":
+            self.end = End.CANCELLED
+        elif answer.kind != "409 already-paid":
+            self.end = End.NOT_SERVED
+
+    async def wait_for_booking(self) -> None:
+        """Look at the hold until it is booked, as the page does."""
+        self.end = End.PAID
+        give_up_at = time.monotonic() + BOOKING_PATIENCE_S
+        while time.monotonic() < give_up_at:
+            if (await self.look()).get("booking_id"):
+                self.end = End.BOOKED
+                return
+            await asyncio.sleep(LOOKS_AGAIN_S)
+
+    async def look(self) -> Mapping[str, Any]:
+        """The hold as the page shows it."""
+        return (await self.crowd.shop.show(self.reservation_id, self.reservation["token"])).body

@@ -1,0 +1,169 @@
+"""The functions' URLs as a buyer's page uses them, and a record of every answer that they gave."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import ClientError, ClientSession
+
+# What each call may be answered: status, and the slug of a problem. 429 without a slug is the platform's throttle.
+_ALWAYS = frozenset({"409 lock-timeout", "429", "503 database-unavailable"})
+_PAYMENT = frozenset({"503 payment-provider-unavailable"})
+NAMED_ANSWERS: Mapping[str, frozenset[str]] = {
+    "offerings": _ALWAYS | {"200"},
+    "slots": _ALWAYS | {"200"},
+    "hold": _ALWAYS | {"201", "409 sold-out", "409 request-in-progress"},
+    "show": _ALWAYS | {"200"},
+    "cancel": _ALWAYS | _PAYMENT | {"200", "409 already-paid"},
+    "pay": _ALWAYS
+    | _PAYMENT
+    | {"200", "201", "409 request-in-progress", "409 already-paid", "409 payment-in-progress"}
+    | {"409 reservation-expired", "409 reservation-cancelled"},
+}
+FIELDS: Mapping[str, frozenset[str]] = {
+    "hold": frozenset({"id", "token", "status", "expires_at", "amount", "currency", "items"}),
+    "show": frozenset({"id", "status", "expires_at", "amount", "currency", "items"}),
+    "pay": frozenset({"payment_id", "amount", "currency", "status", "expires_at"}),
+    "cancel": frozenset({"status"}),
+}
+PROBLEM_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
+COME_AGAIN = frozenset({"409 lock-timeout", "409 request-in-progress", "429"})
+PATIENCE_S = 30.0
+PAUSE_S = 0.4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer; `kind` is its status with the problem's slug, `0` where the connection broke."""
+
+    kind: str
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object; empty where there is none."""
+        try:
+            value: object = json.loads(self.text)
+        except ValueError:
+            return {}
+        return {str(name): member for name, member in value.items()} if isinstance(value, dict) else {}
+
+    @property
+    def says_come_again(self) -> bool:
+        """Whether the same call is to be made again, under its key."""
+        return self.kind in COME_AGAIN or self.kind.startswith("503 ")
+
+
+@dataclass
+class Shop:
+    """All calls of all buyers go through here, so that no answer is overlooked."""
+
+    http: ClientSession
+    functions: Mapping[str, str]
+    kinds: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    unnamed: list[str] = field(default_factory=list[str])
+    milliseconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    async def offerings(self) -> list[dict[str, Any]]:
+        """What is on sale."""
+        return (await self.ask("offerings", "GET", "reservations", "/offerings")).body["offerings"]
+
+    async def slots(self, offering: str) -> list[dict[str, Any]]:
+        """An offering's slots with what is left of each."""
+        path = f"/slots?offering={offering}"
+        return (await self.ask("slots", "GET", "reservations", path)).body["slots"]
+
+    async def hold(self, order: Mapping[str, Any], key: str) -> Answer:
+        """Hold what is ordered."""
+        headers = {"Idempotency-Key": key}
+        return await self.ask("hold", "POST", "reservations", "/reservations", order, headers)
+
+    async def show(self, reservation_id: str, token: str) -> Answer:
+        """The hold as it stands."""
+        headers = {"X-Reservation-Token": token}
+        return await self.ask("show", "GET", "reservations", f"/reservations/{reservation_id}", None, headers)
+
+    async def cancel(self, reservation_id: str, token: str) -> Answer:
+        """End the hold."""
+        path = f"/reservations/{reservation_id}"
+        return await self.ask(
+            "cancel", "DELETE", "reservations", path, None, {"X-Reservation-Token": token}
+        )
+
+    async def pay(self, request: Mapping[str, Any], token: str, key: str | None) -> Answer:
+        """The payment of the hold."""
+        headers = {"X-Reservation-Token": token} | ({"Idempotency-Key": key} if key else {})
+        return await self.ask("pay", "POST", "create-payment-intent", "/", request, headers)
+
+    async def ask(
+        self,
+        call: str,
+        method: str,
+        function: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Make a call, and make it again while the answer asks for that, as a page would; the last answer."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            answer = await self._ask_once(call, method, self.functions[function] + path, body, headers or {})
+            if not answer.says_come_again or time.monotonic() > give_up_at:
+                return answer
+            await asyncio.sleep(float(answer.headers.get("Retry-After", PAUSE_S)))
+
+    async def _ask_once(
+        self,
+        call: str,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        began = time.perf_counter()
+        try:
+            async with self.http.request(method, url, json=body, headers=headers) as response:
+                text = await response.text()
+                answer = Answer(_kind(response.status, text), response.headers.copy(), text)
+        except (ClientError, TimeoutError) as failure:
+            answer = Answer("0", {}, f"{type(failure).__name__}: {failure}")
+        self.milliseconds.setdefault(call, []).append((time.perf_counter() - began) * 1000)
+        self.kinds[call, answer.kind] += 1
+        if complaint := _complaint(call, answer):
+            self.unnamed.append(f"{call}: {complaint}")
+        return answer
+
+
+def _kind(status: int, text: str) -> str:
+    slug = Answer("", {}, text).body.get("type")
+    prefix = "/problems/"
+    if isinstance(slug, str) and slug.startswith(prefix):
+        return f"{status} {slug.removeprefix(prefix)}"
+    return str(status)
+
+
+def _complaint(call: str, answer: Answer) -> str | None:
+    """What is wrong with an answer: not one that this call may get, or not in the form that it must have."""
+    if answer.kind not in NAMED_ANSWERS[call]:
+        return f"{answer.kind} {answer.text[:160]}"
+    if answer.kind == "429":
+        return None  # the platform's own
+    missing: set[str] = set()
+    if " " in answer.kind:
+        if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
+            return f"{answer.kind} as {answer.headers.get('Content-Type')}"
+        missing = set(PROBLEM_FIELDS - answer.body.keys())
+        if answer.kind == "409 sold-out":
+            missing |= {"left"} - answer.body.keys()
+        if answer.kind.startswith("503") and "Retry-After" not in answer.headers:
+            missing |= {"Retry-After"}
+    else:
+        missing = set(FIELDS.get(call, frozenset()) - answer.body.keys())
+    if "X-Request-Id" not in answer.headers:
+        missing |= {"X-Request-Id"}
+    return f"{answer.kind} without {', '.join(sorted(missing))}" if missing else None
