@@ -9,8 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from functions.migrate.handler import lambda_handler
 from functions.migrate.service import MigrationChanged, apply_migrations
 from local.postgres import PostgresServer
+from runtime import settings
 from tests.support.app import App
 from tests.support.lambda_events import Context
 from tests.support.postgres import MIGRATIONS, database_of_its_own, on_every_postgres
@@ -178,9 +180,6 @@ def test_on_a_database_in_use_no_write_is_lost(app: App) -> None:
 
 def test_the_function_migrates(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`migrate` is told the owner's address and the folder, and answers what it applied."""
-    from functions.migrate.handler import lambda_handler
-    from runtime import settings
-
     monkeypatch.setenv("DATABASE_OWNER_URL", empty)
     monkeypatch.setenv("MIGRATIONS_DIR", str(MIGRATIONS))
     settings._load.cache_clear()

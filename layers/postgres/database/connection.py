@@ -92,6 +92,11 @@ class Database:
         _at_work.here = True
         try:
             return act(connection)
+        except psycopg.Error as failure:
+            # What follows the first line (DETAIL, CONTEXT) repeats the row and its values: no log may have those.
+            if failure.diag.message_primary:
+                failure.args = (failure.diag.message_primary,)
+            raise
         finally:
             _at_work.here = False
             if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
