@@ -78,7 +78,8 @@ class ExecutionEnvironment:
         self.alive = False
         self.process: subprocess.Popen[bytes] | None = None
         self.peak_bytes = 0
-        self.rested = False  # frozen at least once since it started: its next invocation is a warm one
+        self.rested = False  # frozen at least once since it started
+        self._is_warm = False  # started beforehand, or has served: under load it serves many without a rest
         self._loop = asyncio.get_running_loop()
         self._first_next: asyncio.Future[None] = self._loop.create_future()
         self._waiting: asyncio.Future[_Invocation | None] | None = None
@@ -146,7 +147,7 @@ class ExecutionEnvironment:
         waiting, self._waiting = self._waiting, None
         if waiting is None or waiting.done():
             raise RuntimeError(f"{self.name} has not asked for an event")
-        cold = not self.rested
+        cold, self._is_warm = not self._is_warm, True
         request_id = request_id or str(uuid.uuid4())
         current = _Invocation(request_id, payload, time.monotonic(), cold, self._loop.create_future())
         self._current = current
@@ -159,7 +160,7 @@ class ExecutionEnvironment:
 
     def freeze(self) -> None:
         """Stop the process where it is until the next event, as Lambda does."""
-        self.rested = True
+        self.rested = self._is_warm = True
         self._frozen_at = self._loop.time()
         self._signal(signal.SIGSTOP)
 

@@ -52,6 +52,17 @@ def test_environments_started_beforehand_answer_warm(tmp_path: Path) -> None:
     within(tmp_path, scenario, obedient=1)
 
 
+def test_only_the_first_event_of_a_busy_environment_is_cold(tmp_path: Path) -> None:
+    """One that goes from event to event without a rest between them is warm all the same."""
+
+    async def scenario(cloud: Cloud) -> None:
+        await asyncio.gather(*(cloud.get("/narrow/x") for _ in range(4)))
+        await eventually(lambda: cloud.terminal().count("200") == 4)
+        assert 1 <= cloud.terminal().count(" cold") <= len(cloud.pool("narrow").environments) < 4
+
+    within(tmp_path, scenario)
+
+
 def test_a_function_past_its_deadline_is_killed(tmp_path: Path) -> None:
     """At the template's timeout the process gets SIGKILL, the caller an error, and the next event a new process."""
 
