@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import sys
+import traceback
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -39,7 +40,9 @@ def main() -> int:
     report = folder / "demo-report.json"
     report.unlink(missing_ok=True)
     programme = Programme()
-    print(f"seed {arguments.seed} (make demo SEED={arguments.seed} repeats the script; who wins a race may differ)")
+    print(
+        f"seed {arguments.seed} (make demo SEED={arguments.seed} repeats the script; who wins a race may differ)"
+    )
     try:
         programme.say("The cloud starts: PostgreSQL, Lambda's runtime, function URLs, schedules, a Stripe.")
         with cloud_of_its_own(folder / "demo") as stack:
@@ -60,7 +63,9 @@ def main() -> int:
         scenes=programme.scenes,
     )  # fmt: skip
     broken = [each.promise for each in found if not each.held]
-    verdict = f"{len(broken)} of {len(found)} promises BROKEN" if broken else f"all {len(found)} promises held"
+    verdict = (
+        f"{len(broken)} of {len(found)} promises BROKEN" if broken else f"all {len(found)} promises held"
+    )
     programme.say(f"{verdict}; {report}")
     return 1 if broken else 0
 
@@ -88,7 +93,12 @@ async def _play(
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=CALL_TIMEOUT_S)
     async with ClientSession(connector=connector, timeout=timeout) as http:
         sale = await _prepare(arguments, stack, programme, http)
-        await sale.run()
+        cut_short: list[Finding] = []
+        try:
+            await sale.run()
+        except Exception as failure:  # noqa: BLE001 - whatever it was, what has happened so far is judged
+            traceback.print_exception(failure)
+            cut_short.append(_cut_short(failure))
         programme.say("Every side is asked what it knows.")
         hall = await sale.operator.hall()
         events = await sale.weather.deliveries()
@@ -99,7 +109,18 @@ async def _play(
             "events": len(events),
             "copies": sum(event["attempts"] for event in events),
         }
-        return await findings(sale, stack), sale
+        return cut_short + await findings(sale, stack), sale
+
+
+def _cut_short(failure: Exception) -> Finding:
+    return Finding(
+        "the sale is played to its end",
+        "cut short",
+        "",
+        "",
+        f"{type(failure).__name__}: {failure}",
+        held=False,
+    )
 
 
 async def _prepare(

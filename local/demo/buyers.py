@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -12,7 +12,7 @@ from local.demo.browser import Browser, Paid
 from local.demo.script import Script, Temper
 from local.demo.shop import Answer, Shop
 
-BOOKING_PATIENCE_S = 45.0
+BOOKING_PATIENCE_S = 20.0  # whoever waits longer is looked after at the end
 LOOKS_AGAIN_S = 0.5
 
 
@@ -26,7 +26,7 @@ class End(StrEnum):
     WALKED_AWAY = "walked away"
     LEFT_PAGE_OPEN = "left the page open"
     CANCELLED = "cancelled"
-    HOLDS_PAGE_OPEN = "waits with the page open"
+    HOLDS_PAGE_OPEN = "waiting with the page open"
     TOO_LATE = "too late"
     PAID = "paid"
     NOT_SERVED = "not served"
@@ -162,10 +162,10 @@ class Buyer:
         return True
 
     async def _click(
-        self, times: int, call: Any, what: str, granted: tuple[str, ...]
+        self, times: int, call: Callable[[], Awaitable[Answer]], what: str, granted: tuple[str, ...]
     ) -> Answer:
         """Click once or twice at once under one key: whoever clicks twice must be told the same, byte for byte."""
-        answers: list[Answer] = await asyncio.gather(*(call() for _ in range(times)))
+        answers = await asyncio.gather(*(call() for _ in range(times)))
         if times > 1:
             self.crowd.double_clicks += 1
             kinds = {answer.kind for answer in answers}

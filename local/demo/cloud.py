@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ LAST_LINES = 15
 
 
 @contextmanager
-def cloud_of_its_own(folder: Path) -> Iterator[dict[str, Any]]:
+def cloud_of_its_own(folder: Path) -> Generator[dict[str, Any]]:
     """A running cloud, as its stack.json describes it; nothing of it is left afterwards but the folder's logs.
 
     If this process is killed, the kernel tells the cloud to end. Raises CannotStart.

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ async def findings(sale: Sale, stack: Mapping[str, Any]) -> list[Finding]:
     stripe = stack["stripe"]
     common = check_promises(stack["database_admin_url"], stripe["api_base"], stripe["secret_key"])
     found = [
-        Finding(each.name, each.figure, each.database_says, each.stripe_says, "", each.held) for each in common
+        Finding(each.name, each.figure, each.database_says, each.stripe_says, "", each.held)
+        for each in common
     ]
     ledger = await _Ledger.read(sale, stack)
     return [
@@ -51,7 +52,7 @@ async def findings(sale: Sale, stack: Mapping[str, Any]) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _Ledger:
-    """The rest of what the witnesses know; `holds` and `bookings` by reservation, `looks` what buyers see now."""
+    """The rest of what the witnesses know: `bookings` and `refund_reasons` by reservation, `looks` and `intents` by email."""
 
     holds_by_email: Mapping[str, int]
     bookings: Mapping[str, tuple[str, int]]
@@ -71,9 +72,7 @@ class _Ledger:
             holds = conn.execute("""
                 SELECT c.email, count(*) FROM ticket_reservations r JOIN customers c ON c.id = r.customer_id
                 GROUP BY c.email""").fetchall()
-            bookings = conn.execute(
-                "SELECT reservation_id::text, id::text, amount FROM bookings"
-            ).fetchall()
+            bookings = conn.execute("SELECT reservation_id::text, id::text, amount FROM bookings").fetchall()
             reasons = conn.execute("""
                 SELECT p.reservation_id::text, f.reason FROM refunds f
                 JOIN payment_intents_log p ON p.id = f.payment_id""").fetchall()
@@ -91,7 +90,7 @@ class _Ledger:
         async with sale.http.get(f"{stack['notifications_url']}/_requests") as response:
             requests = await response.json()
         return cls(
-            holds_by_email={email: count for email, count in holds},
+            holds_by_email=dict(holds),
             bookings={reservation: (booking, amount) for reservation, booking, amount in bookings},
             refund_reasons=dict(reasons),
             events=dict(events),
@@ -154,7 +153,7 @@ def _paid_is_seated_or_refunded(sale: Sale, ledger: _Ledger) -> Finding:
         "who has paid is seated or has the money back",
         f"{len(_charged(sale))} buyers",
         f"{len(ledger.bookings)} bookings",
-        f"{sum(ledger.received.values())} received, {sum(ledger.sent_back.values())} sent back",
+        f"{sum(ledger.received.values())} cents received, {sum(ledger.sent_back.values())} sent back",
         _told(f"{seated} see their booking, {refunded} are refunded in full", wrong),
         not wrong and seated == len(ledger.bookings),
     )
@@ -173,9 +172,9 @@ def _price_shown_is_charged(sale: Sale, ledger: _Ledger) -> Finding:
     return Finding(
         "the price that is shown is the price that is charged",
         f"{len(_charged(sale))} payments",
-        f"{booked} booked",
-        f"{sum(ledger.received.values())} received",
-        _told(f"{sum(buyer.price for buyer in _charged(sale))} by their own sum", wrong),
+        f"{booked} cents are booked",
+        f"{sum(ledger.received.values())} cents received",
+        _told(f"{sum(buyer.price for buyer in _charged(sale))} cents by their own sums", wrong),
         not wrong,
     )
 
@@ -229,7 +228,9 @@ def _told_once(ledger: _Ledger) -> Finding:
     twice = [f"{subject}: {len(ids)} times" for subject, ids in words.items() if len(ids) > 1]
     kinds = Counter(subject.split(" ")[0] for subject in words)
     booked, back = len(ledger.bookings), len(ledger.refund_reasons)
-    missing = [] if (kinds["booked"], kinds["could-not-be-seated"]) == (booked, back) else [f"heard {dict(kinds)}"]
+    missing = (
+        [] if (kinds["booked"], kinds["could-not-be-seated"]) == (booked, back) else [f"heard {dict(kinds)}"]
+    )
     return Finding(
         "every booking and every refund is told once, and audited",
         f"{booked} bookings, {back} refunds",
@@ -284,9 +285,11 @@ def _hard_enough(sale: Sale, ledger: _Ledger) -> Finding:
     return Finding(
         "the sale was as hard as announced",
         f"{len(hardships) - len(missing)} of {len(hardships)} hardships",
-        ", ".join(f"{count} refunds {reason}" for reason, count in reasons.most_common()),
+        ", ".join(f"{count} refunded as {reason}" for reason, count in reasons.most_common()),
         "",
-        _told("", [f"no {name}" for name in missing]),
+        _told(
+            ", ".join(name for name in hardships if name not in missing), [f"no {name}" for name in missing]
+        ),
         not missing,
     )
 
@@ -308,8 +311,3 @@ def invocations(logs: Path) -> Counter[str]:
                 runs[file.stem] += 1
                 runs["cold starts"] += bool(report["cold"])
     return runs
-
-
-def as_json(found: Finding) -> dict[str, Any]:
-    """The finding as the report holds it."""
-    return asdict(found)

@@ -89,7 +89,7 @@ class Operator:
         rows = await self._execute("SELECT count(*) FROM outbox WHERE status = 'pending'", [])
         return rows[0][0]
 
-    async def _execute(self, query: LiteralString, params: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - psycopg's parameters
+    async def _execute(self, query: LiteralString, params: Any) -> list[tuple[Any, ...]]:
         async with await psycopg.AsyncConnection.connect(self.database_admin_url) as conn:
             cursor = await conn.execute(query, params)
             return await cursor.fetchall() if cursor.description else []

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -36,7 +36,7 @@ class Programme:
         print(f"{time.monotonic() - self.began:6.1f} s  {text}", flush=True)
 
     @asynccontextmanager
-    async def scene(self, title: str, told: Callable[[], str]) -> AsyncIterator[None]:
+    async def scene(self, title: str, told: Callable[[], str]) -> AsyncGenerator[None]:
         """Tell how far a scene is every two seconds, and how it ended."""
         began = time.monotonic()
         self.say(title)
@@ -52,9 +52,7 @@ class Programme:
         finally:
             teller.cancel()
         self.say(f"  {told()}")
-        self.scenes.append(
-            {"title": title, "seconds": round(time.monotonic() - began, 2), "told": told()}
-        )
+        self.scenes.append({"title": title, "seconds": round(time.monotonic() - began, 2), "told": told()})
 
 
 @dataclass
@@ -93,7 +91,9 @@ class Sale:
         await self._everything_arrives()
 
     async def _doors_open(self) -> None:
-        title = f"Doors open: {len(self.buyers)} buyers, {(await self.operator.hall()).seats} seats, one chair."
+        title = (
+            f"Doors open: {len(self.buyers)} buyers, {(await self.operator.hall()).seats} seats, one chair."
+        )
         async with self.programme.scene(title, self._so_far):
             await asyncio.gather(*(buyer.come(after_s=buyer.script.arrives_s) for buyer in self.buyers))
 
@@ -107,9 +107,7 @@ class Sale:
         )
         async with self.programme.scene(title, self._so_far):
             await self._run_out(gone)
-            await asyncio.gather(
-                self._wave(waiting[: len(waiting) // 2]), self._clean_up(), self._clean_up()
-            )
+            await asyncio.gather(self._wave(waiting[: len(waiting) // 2]), self._clean_up(), self._clean_up())
             await self._sell_the_rest()
 
     async def _stripe_falls_silent(self) -> None:
@@ -133,7 +131,9 @@ class Sale:
             f"The operator ends {len(late)} holds by force (SQL: release_holds, which no function does while a"
             " payment is open). Their buyers pay in the tab that is still open, the seats still free."
         )
-        async with self.programme.scene(title, lambda: f"{_count(late, End.BOOKED)} of {len(late)} seated again"):
+        async with self.programme.scene(
+            title, lambda: f"{_count(late, End.BOOKED)} of {len(late)} seated again"
+        ):
             await self._end_by_force(late)
             await asyncio.gather(*(buyer.pay() for buyer in late))
             self.counts["late payments seated"] = _count(late, End.BOOKED)
@@ -146,7 +146,7 @@ class Sale:
         )
 
         def told() -> str:
-            return f"{sum(buyer.charged for buyer in [*late, *regret])} charged too late"
+            return f"{sum(buyer.charged for buyer in [*late, *regret])} charged too late; {self._so_far()}"
 
         async with self.programme.scene(title, told):
             await self._end_by_force([*late, *regret])

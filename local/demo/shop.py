@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import ClientError, ClientSession
 
@@ -51,7 +51,7 @@ class Answer:
             value: object = json.loads(self.text)
         except ValueError:
             return {}
-        return {str(name): member for name, member in value.items()} if isinstance(value, dict) else {}
+        return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
     @property
     def says_come_again(self) -> bool:
@@ -81,24 +81,26 @@ class Shop:
     async def hold(self, order: Mapping[str, Any], key: str) -> Answer:
         """Hold what is ordered."""
         headers = {"Idempotency-Key": key}
-        return await self.ask("hold", "POST", "reservations", "/reservations", order, headers)
+        return await self.ask("hold", "POST", "reservations", "/reservations", body=order, headers=headers)
 
     async def show(self, reservation_id: str, token: str) -> Answer:
         """The hold as it stands."""
         headers = {"X-Reservation-Token": token}
-        return await self.ask("show", "GET", "reservations", f"/reservations/{reservation_id}", None, headers)
+        return await self.ask(
+            "show", "GET", "reservations", f"/reservations/{reservation_id}", headers=headers
+        )
 
     async def cancel(self, reservation_id: str, token: str) -> Answer:
         """End the hold."""
         path = f"/reservations/{reservation_id}"
         return await self.ask(
-            "cancel", "DELETE", "reservations", path, None, {"X-Reservation-Token": token}
+            "cancel", "DELETE", "reservations", path, headers={"X-Reservation-Token": token}
         )
 
     async def pay(self, request: Mapping[str, Any], token: str, key: str | None) -> Answer:
         """The payment of the hold."""
         headers = {"X-Reservation-Token": token} | ({"Idempotency-Key": key} if key else {})
-        return await self.ask("pay", "POST", "create-payment-intent", "/", request, headers)
+        return await self.ask("pay", "POST", "create-payment-intent", "/", body=request, headers=headers)
 
     async def ask(
         self,
@@ -106,6 +108,7 @@ class Shop:
         method: str,
         function: str,
         path: str,
+        *,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
