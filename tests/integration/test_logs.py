@@ -107,6 +107,7 @@ def test_each_outcome_is_counted(app: App, logs: Logs) -> None:
     assert all(metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Holdfast" for metric in logs.metrics())
 
 
+PYTHONPATH = ".:shared:layers/postgres:layers/stripe"
 COLD = """
 import sys
 from tests.support.lambda_events import Context, url_event
@@ -121,10 +122,13 @@ print(*sorted({"sentry_sdk", "boto3", "aws_xray_sdk"} & set(sys.modules)))
 
 def test_without_a_dsn_sentry_is_not_even_imported() -> None:
     """Nor is boto3: a cold start pays only for what is used."""
-    path = ":".join([".", "shared", "layers/postgres", "layers/stripe"])
     run = subprocess.run(
         [sys.executable, "-c", COLD],
-        env={"PYTHONPATH": path, "POWERTOOLS_METRICS_NAMESPACE": "Holdfast", "POWERTOOLS_SERVICE_NAME": "x"},
+        env={
+            "PYTHONPATH": PYTHONPATH,
+            "POWERTOOLS_METRICS_NAMESPACE": "Holdfast",
+            "POWERTOOLS_SERVICE_NAME": "x",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -134,7 +138,7 @@ def test_without_a_dsn_sentry_is_not_even_imported() -> None:
     assert run.stdout.splitlines()[-1] == ""
 
 
-def test_with_a_dsn_sentry_is_started(app: App) -> None:
+def test_with_a_dsn_sentry_is_started() -> None:
     """A DSN turns it on, without personal data and without local variables."""
     script = COLD.replace(
         "import sys\n", "import os, sys\nos.environ['SENTRY_DSN'] = 'http://key@127.0.0.1:9/1'\n", 1
@@ -143,10 +147,13 @@ def test_with_a_dsn_sentry_is_started(app: App) -> None:
         "import sentry_sdk\noptions = sentry_sdk.get_client().options\n"
         "print(options['send_default_pii'], options['include_local_variables'], options['max_request_body_size'])\n"
     )
-    path = ":".join([".", "shared", "layers/postgres", "layers/stripe"])
     run = subprocess.run(
         [sys.executable, "-c", script],
-        env={"PYTHONPATH": path, "POWERTOOLS_METRICS_NAMESPACE": "Holdfast", "POWERTOOLS_SERVICE_NAME": "x"},
+        env={
+            "PYTHONPATH": PYTHONPATH,
+            "POWERTOOLS_METRICS_NAMESPACE": "Holdfast",
+            "POWERTOOLS_SERVICE_NAME": "x",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -12,8 +12,8 @@ from tests.support.postgres import on_every_postgres
 NOTHING = {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "more": False}
 
 
-def clean_up(app: App, **seconds: float) -> dict[str, Any]:
-    return app.invoke("reservation-cleanup", **seconds)
+def clean_up(app: App, *, seconds_left: float = 30) -> dict[str, Any]:
+    return app.invoke("reservation-cleanup", seconds_left=seconds_left)
 
 
 def over(app: App, slot: str, mode: str = "payment_intent") -> Payment:

@@ -40,7 +40,7 @@ def test_whoever_is_told_to_come_again_is_told_when() -> None:
     """429 and 503, and what is in progress, say after how many seconds to try again."""
     for kind in KINDS:
         if STATUS[kind] in (429, 503) or kind in (refusals.RequestInProgress, refusals.LockTimeout):
-            assert int(problem_response(kind(), "r").headers["Retry-After"]) > 0, kind
+            assert int(str(problem_response(kind(), "r").headers["Retry-After"])) > 0, kind
 
 
 def test_what_a_refusal_adds_is_in_the_answer() -> None:
