@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from random import Random
 from typing import IO, Literal
 
 type Identity = Literal["same", "mapped", "nobody"]
@@ -22,6 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 # Some interpreters find their own library by it alone, and every command is started by one.
 INTERPRETER_NEEDS = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 _spawned: set[int] = set()
+_given_ports: set[int] = set()
 
 
 def bound_command(
@@ -60,16 +60,23 @@ def spawn(
 
 
 def free_port(preferred: int | None = None) -> int:
-    """`preferred` where nothing listens there, else a port of 127.0.0.1 where nothing does."""
-    random = Random()
+    """`preferred` where nothing listens there, else a port of 127.0.0.1 where nothing does.
+
+    Between this look and the service's own bind somebody else may look too. So no port is given twice by one process,
+    and each process begins to look somewhere else.
+    """
+    start = os.getpid() * 37 % len(PORTS)
     candidates = [preferred] if preferred else []
-    for port in [*candidates, *random.sample(PORTS, 200)]:
+    for port in [*candidates, *PORTS[start:], *PORTS[:start]]:
+        if port in _given_ports and port != preferred:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given_ports.add(port)
             return port
     raise RuntimeError("no free port on 127.0.0.1")
 
