@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # Read when the functions' modules are imported.
 os.environ.update(
@@ -19,7 +21,7 @@ from tests.emulator_process import Emulator, emulator
 from tests.support.app import App
 from tests.support.http_watch import HttpWatch, watching_http
 from tests.support.logs import Logs, capturing
-from tests.support.postgres import NEWEST, Servers, database_of_its_own
+from tests.support.postgres import NEWEST, Servers, database_of_its_own, in_memory
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +33,14 @@ def http_watch() -> Generator[HttpWatch]:
 
 
 @pytest.fixture(scope="session")
-def postgres_servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
+def postgres_servers() -> Generator[Servers]:
     """A server a version, each started when it is first needed."""
-    servers = Servers(tmp_path_factory.mktemp("postgres"))
-    try:
-        yield servers
-    finally:
-        servers.stop()
+    with TemporaryDirectory(dir=in_memory(), prefix="holdfast-tests-") as folder:
+        servers = Servers(Path(folder))
+        try:
+            yield servers
+        finally:
+            servers.stop()
 
 
 @pytest.fixture

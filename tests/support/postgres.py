@@ -1,6 +1,8 @@
 """One PostgreSQL server a version, its migrated template database, and a clone of it a test."""
 
+import os
 import re
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from local.postgres import SUPERUSER, PostgresServer, installations
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 TEMPLATE = "migrated"
+ROOM = 4 * 1024**3
 
 
 def _major(binaries: Path) -> str:
@@ -25,6 +28,14 @@ VERSIONS = {_major(binaries): binaries for binaries in reversed(installations())
 NEWEST = max(VERSIONS, key=int)
 
 on_every_postgres = pytest.mark.parametrize("postgres_version", sorted(VERSIONS, key=int), indirect=True)
+
+
+def in_memory() -> Path | None:
+    """A folder that is memory, where there is one with room to spare: a clone a test costs a third there."""
+    memory = Path("/dev/shm")  # noqa: S108 - a private folder is made below it
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM:
+        return memory
+    return None
 
 
 class Servers:
