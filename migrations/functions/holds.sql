@@ -109,14 +109,12 @@ DECLARE
     v_now timestamptz;
     v_amount bigint;
     v_answer text;
-    v_known record;
+    v_known jsonb;
 BEGIN
     -- Refusals that need no lock come first: they cost nobody anything.
-    IF p_key IS NOT NULL THEN
-        SELECT request_hash, answer INTO v_known FROM idempotency_keys WHERE scope = v_scope AND key = p_key;
-        IF FOUND THEN
-            RETURN replay_of(v_known.request_hash, v_known.answer, p_request_hash);
-        END IF;
+    v_known := known_answer(v_scope, p_key, p_request_hash, p_reservation_id);
+    IF v_known IS NOT NULL THEN
+        RETURN v_known;
     END IF;
     SELECT count(*), bool_or(s.is_legacy OR s.starts_at <= now() OR o.retired_at IS NOT NULL),
            array_agg(DISTINCT o.currency), min(s.starts_at)
@@ -141,21 +139,18 @@ BEGIN
         RETURN jsonb_build_object('outcome', 'mixed-currencies');
     END IF;
     IF NOT slots_can_take(p_items) THEN
-        RETURN sold_out(v_slots);
+        -- Unless it was this very request, sent twice, that took the last seats a moment ago.
+        RETURN coalesce(known_answer(v_scope, p_key, p_request_hash, p_reservation_id), sold_out(v_slots));
     END IF;
 
     -- The customer's row is the queue in which a customer's calls stand: it makes the limit of holds exact, and a
-    -- second call under the same key wait for the first.
+    -- second call under the same key waits for the first.
     INSERT INTO customers AS c (email, name, phone) VALUES (p_email, p_name, p_phone)
     ON CONFLICT (lower(email)) DO UPDATE SET phone = coalesce(c.phone, excluded.phone)
     RETURNING c.id, c.xmax = 0 INTO v_customer, v_new_customer;
-    IF p_key IS NOT NULL THEN
-        SELECT request_hash, answer INTO v_known FROM idempotency_keys WHERE scope = v_scope AND key = p_key;
-        IF FOUND THEN
-            RETURN replay_of(v_known.request_hash, v_known.answer, p_request_hash);
-        END IF;
-    ELSIF EXISTS (SELECT FROM ticket_reservations WHERE id = p_reservation_id) THEN
-        RETURN jsonb_build_object('outcome', 'held', 'answer', reservation_answer(p_reservation_id)::text);
+    v_known := known_answer(v_scope, p_key, p_request_hash, p_reservation_id);
+    IF v_known IS NOT NULL THEN
+        RETURN v_known;
     END IF;
     IF (
         SELECT count(*) FROM ticket_reservations
@@ -224,12 +219,19 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION replay_of(p_stored_hash text, p_answer text, p_request_hash text) RETURNS jsonb
-LANGUAGE sql IMMUTABLE AS $$
+-- What this request has been answered already: under the caller's key or, where it has none, by an earlier run of the
+-- same call whose COMMIT was lost on the way. NULL where there is nothing (yet).
+CREATE OR REPLACE FUNCTION known_answer(p_scope text, p_key text, p_request_hash text, p_reservation_id uuid)
+RETURNS jsonb
+LANGUAGE sql AS $$
     SELECT CASE
-        WHEN p_stored_hash <> p_request_hash THEN jsonb_build_object('outcome', 'idempotency-key-reused')
-        ELSE jsonb_build_object('outcome', 'replayed', 'answer', p_answer)
+        WHEN request_hash <> p_request_hash THEN jsonb_build_object('outcome', 'idempotency-key-reused')
+        ELSE jsonb_build_object('outcome', 'replayed', 'answer', answer)
     END
+    FROM idempotency_keys WHERE scope = p_scope AND key = p_key
+    UNION ALL
+    SELECT jsonb_build_object('outcome', 'held', 'answer', reservation_answer(id)::text)
+    FROM ticket_reservations WHERE id = p_reservation_id AND p_key IS NULL
 $$;
 
 -- Whether the slots could take these items, with what expired holds would give back.
