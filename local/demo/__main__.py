@@ -35,7 +35,8 @@ CALL_TIMEOUT_S = 60
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: the cloud is taken down
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background shell has SIGINT ignored
+        signal.signal(number, signal.default_int_handler)  # the cloud is taken down either way
     folder = Path(arguments.state)
     report = folder / "demo-report.json"
     report.unlink(missing_ok=True)
