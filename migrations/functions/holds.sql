@@ -20,7 +20,7 @@ LANGUAGE sql STABLE AS $$
     WHERE s.id = ANY (p_slots)
 $$;
 
--- The answer to a caller who holds: every field of the contract but the token, which is stored nowhere. `json` and
+-- The answer to a caller who holds: every field of its answer but the token, which is stored nowhere. `json` and
 -- not `jsonb`: the order of the fields is part of a byte-equal replay.
 CREATE OR REPLACE FUNCTION reservation_answer(p_reservation_id uuid) RETURNS json
 LANGUAGE sql STABLE AS $$
