@@ -164,15 +164,20 @@ class Buyer:
     async def _click(
         self, times: int, call: Callable[[], Awaitable[Answer]], what: str, granted: tuple[str, ...]
     ) -> Answer:
-        """Click once or twice at once under one key: whoever clicks twice must be told the same, byte for byte."""
+        """Click once or twice at once under one key: whoever clicks twice is granted one thing, told byte for byte.
+
+        A refusal is stored nowhere, so one click may be refused and the other, a moment later, granted what has just
+        come back. From then on the key answers what was granted.
+        """
         answers = await asyncio.gather(*(call() for _ in range(times)))
-        if times > 1:
-            self.crowd.double_clicks += 1
-            kinds = {answer.kind for answer in answers}
-            texts = {answer.text for answer in answers}
-            if kinds & set(granted) and len(texts) > 1:
-                self._was_told(f"two clicks for one {what} were told {' and '.join(a.kind for a in answers)}")
-        return next((answer for answer in answers if answer.kind in granted), answers[0])
+        grants = [answer for answer in answers if answer.kind in granted]
+        self.crowd.double_clicks += times > 1
+        if grants and len(grants) < times:
+            self.crowd.seen["refusals beside a grant"] += 1
+            grants.append(await call())
+        if len({grant.text for grant in grants}) > 1:
+            self._was_told(f"clicks for one {what} were told {' and '.join(each.kind for each in grants)}")
+        return grants[0] if grants else answers[0]
 
     def _was_told(self, story: str) -> None:
         self.crowd.told_differently.append(f"{self.email}: {story}")

@@ -187,12 +187,14 @@ def _double_clicks(sale: Sale, ledger: _Ledger) -> Finding:
         for buyer in sale.buyers
         if buyer.reservation and buyer.email not in ledger.holds_by_email
     ]
+    refusals = crowd.seen["refusals beside a grant"]
+    beside = f"; {refusals} times one click was refused, and the other granted" if refusals else ""
     return Finding(
         "a double click is one hold and one payment",
         f"{crowd.double_clicks} double clicks, {crowd.second_tabs} second tabs",
         _told(f"{len(ledger.holds_by_email)} buyers have one hold each", several + unknown),
         "",
-        _told("both clicks were told the same, byte for byte", crowd.told_differently),
+        _told(f"all grants under one key are the same, byte for byte{beside}", crowd.told_differently),
         not several and not unknown and not crowd.told_differently,
     )
 

@@ -137,8 +137,8 @@ class Shop:
             answer = Answer("0", {}, f"{type(failure).__name__}: {failure}")
         self.milliseconds.setdefault(call, []).append((time.perf_counter() - began) * 1000)
         self.kinds[call, answer.kind] += 1
-        if complaint := _complaint(call, answer):
-            self.unnamed.append(f"{call}: {complaint}")
+        if wrong := complaint(call, answer):
+            self.unnamed.append(f"{call}: {wrong}")
         return answer
 
 
@@ -150,7 +150,7 @@ def _kind(status: int, text: str) -> str:
     return str(status)
 
 
-def _complaint(call: str, answer: Answer) -> str | None:
+def complaint(call: str, answer: Answer) -> str | None:
     """What is wrong with an answer: not one that this call may get, or not in the form that it must have."""
     if answer.kind not in NAMED_ANSWERS[call]:
         return f"{answer.kind} {answer.text[:160]}"

@@ -1,0 +1,69 @@
+"""The demo says what is true: it ends well where every promise holds, and badly where one does not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECONDS = 150
+# The check that a slot has room, and the constraint that stands behind it: off for the one chair.
+NO_GUARD = """
+ALTER TABLE slots DROP CONSTRAINT slots_never_oversold;
+CREATE OR REPLACE FUNCTION slots_have(p_items jsonb) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT bool_and(s.max_units = 1 OR s.max_units - s.held_units - s.sold_units >= (w ->> 'units')::integer)
+    FROM jsonb_array_elements(p_items) w JOIN slots s ON s.id = (w ->> 'slot_id')::uuid
+$$;
+CREATE OR REPLACE FUNCTION slots_can_take(p_items jsonb) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT slots_have(p_items)
+$$;
+"""
+
+
+def demo(state: Path, *more: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """The demo with a small crowd: how it ended and what it reported."""
+    command = [
+        sys.executable,
+        "-m",
+        "local.demo",
+        "--state",
+        str(state),
+        "--buyers",
+        "60",
+        "--seed",
+        "test",
+        *more,
+    ]
+    packages = os.pathsep.join(
+        str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe")
+    )
+    ended = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": packages}, capture_output=True, text=True,
+        timeout=SECONDS, check=False,
+    )  # fmt: skip
+    return ended, json.loads((state / "demo-report.json").read_text())
+
+
+@pytest.mark.xdist_group("demo")
+def test_every_promise_holds(tmp_path: Path) -> None:
+    """The show is sold out, every promise held; exit status 0, and nothing of the cloud is left."""
+    ended, report = demo(tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert report["held"]
+    assert report["seed"] == "test"
+    assert all(promise["held"] for promise in report["promises"])
+    assert not (tmp_path / "demo/stack.json").exists()
+
+
+@pytest.mark.xdist_group("demo")
+def test_a_broken_promise_is_told(tmp_path: Path) -> None:
+    """With the guard of the seats switched off, the demo sees that they were sold twice; exit status 1."""
+    ended, report = demo(tmp_path, "--sabotage", NO_GUARD)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    broken = {promise["promise"] for promise in report["promises"] if not promise["held"]}
+    assert {"no seat is sold twice", "the invariants hold"} <= broken
+    assert not report["held"]
