@@ -1,6 +1,7 @@
 """A buyer: holds, opens a payment, pays or does not, and remembers what he was told."""
 
 import asyncio
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -104,6 +105,11 @@ class Buyer:
             case _:
                 self.end = End.HOLDS_PAGE_OPEN
 
+    def _key(self, what: str) -> str:
+        """A key of this visit's own, whatever the seed is made of."""
+        named = f"{self.crowd.seed}:{self.script.number}:{self._visits}:{what}"
+        return hashlib.sha256(named.encode()).hexdigest()[:32]
+
     async def _hold(self) -> bool:
         script, goods = self.script, self.crowd.catalogue
         add_ons = [
@@ -122,7 +128,7 @@ class Buyer:
             else 0
         )
         order = {"items": items, "customer": {"email": self.email, "name": f"Buyer {script.number}"}}
-        key = f"demo-hold-{self.crowd.seed}-{script.number}-{self._visits}"
+        key = self._key("hold")
         answer = await self._click(
             script.hold_clicks, lambda: self.crowd.shop.hold(order, key), "hold", ("201",)
         )
@@ -142,7 +148,7 @@ class Buyer:
             "expected_currency": self.crowd.catalogue.currency,
         }
         token = self.reservation["token"]
-        key = f"pay-{self.script.number}-{self._visits}"
+        key = self._key("payment")
         answer = await self._click(
             self.script.pay_clicks,
             lambda: self.crowd.shop.pay(request, token, key),
