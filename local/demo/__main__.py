@@ -94,34 +94,23 @@ async def _play(
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=CALL_TIMEOUT_S)
     async with ClientSession(connector=connector, timeout=timeout) as http:
         sale = await _prepare(arguments, stack, programme, http)
-        cut_short: list[Finding] = []
+        found: list[Finding] = []
         try:
             await sale.run()
         except Exception as failure:  # noqa: BLE001 - whatever it was, what has happened so far is judged
-            traceback.print_exception(failure)
-            cut_short.append(_cut_short(failure))
+            found.append(_cut_short("the sale is played to its end", failure))
         programme.say("Every side is asked what it knows.")
-        hall = await sale.operator.hall()
-        events = await sale.weather.deliveries()
-        sale.counts |= {
-            "seats": hall.seats,
-            "seats sold": hall.seats_sold,
-            "chairs sold": hall.chair_sold,
-            "events": len(events),
-            "copies": sum(event["attempts"] for event in events),
-        }
-        return cut_short + await findings(sale, stack), sale
+        try:
+            await sale.count()
+            found += await findings(sale, stack)
+        except Exception as failure:  # noqa: BLE001 - a witness that cannot be heard is no witness
+            found.append(_cut_short("every side can be asked what it knows", failure))
+        return found, sale
 
 
-def _cut_short(failure: Exception) -> Finding:
-    return Finding(
-        "the sale is played to its end",
-        "cut short",
-        "",
-        "",
-        f"{type(failure).__name__}: {failure}",
-        held=False,
-    )
+def _cut_short(promise: str, failure: Exception) -> Finding:
+    traceback.print_exception(failure)
+    return Finding(promise, "cut short", "", "", f"{type(failure).__name__}: {failure}", held=False)
 
 
 async def _prepare(

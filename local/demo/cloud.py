@@ -24,6 +24,7 @@ PACKAGES = os.pathsep.join(
 ENVIRONMENTS = 5
 START_PATIENCE_S = 90.0
 STOP_PATIENCE_S = 30.0
+ENDING_PATIENCE_S = 8.0
 LAST_LINES = 15
 
 
@@ -34,8 +35,7 @@ def cloud_of_its_own(folder: Path) -> Generator[dict[str, Any]]:
     If this process is killed, the kernel tells the cloud to end. Raises CannotStart.
     """
     state = State(folder)
-    if state.holder() is not None:
-        raise CannotStart(f"a demo is running in {state.folder}: wait for it, or choose another STATE")
+    _wait_for_the_last_one(state)
     state.wait_for_the_dead()
     _wipe(state.folder)
     log = state.folder / "logs" / "stack.log"
@@ -56,6 +56,15 @@ def cloud_of_its_own(folder: Path) -> Generator[dict[str, Any]]:
         yield _when_ready(process, state, log)
     finally:
         _take_down(process, state)
+
+
+def _wait_for_the_last_one(state: State) -> None:
+    """The cloud of a demo that was killed is just ending; that of a running one is left alone."""
+    give_up_at = time.monotonic() + ENDING_PATIENCE_S
+    while state.holder() is not None:
+        if time.monotonic() > give_up_at:
+            raise CannotStart(f"a demo is running in {state.folder}: wait for it, or choose another STATE")
+        time.sleep(0.1)
 
 
 def _wipe(folder: Path) -> None:

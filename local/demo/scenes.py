@@ -90,6 +90,18 @@ class Sale:
             raise failure
         await self._everything_arrives()
 
+    async def count(self) -> None:
+        """Add what is sold, and how often events were brought, to `counts`."""
+        hall = await self.operator.hall()
+        events = await self.weather.deliveries()
+        self.counts |= {
+            "seats": hall.seats,
+            "seats sold": hall.seats_sold,
+            "chairs sold": hall.chair_sold,
+            "events": len(events),
+            "copies": sum(event["attempts"] for event in events),
+        }
+
     async def _doors_open(self) -> None:
         title = (
             f"Doors open: {len(self.buyers)} buyers, {(await self.operator.hall()).seats} seats, one chair."
