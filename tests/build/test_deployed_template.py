@@ -14,6 +14,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     if resource["Type"] == "AWS::Serverless::Function"
 }
 WITH_URL = {name for name, function in FUNCTIONS.items() if "FunctionUrlConfig" in function}
+DAY_S = 24 * 60 * 60
 ASYNCHRONOUS = {"ReservationCleanupFunction", "DeliverOutboxFunction", "MigrateFunction"}
 
 
@@ -92,6 +93,26 @@ def test_an_asynchronous_invocation_is_tried_once_and_then_kept(name: str) -> No
         assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
         assert schedule["DeadLetterConfig"]["Arn"] == failed
         assert schedule["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
+
+
+def test_the_inbox_outlasts_a_day_without_a_database() -> None:
+    queues = {
+        name: each["Properties"]
+        for name, each in TEMPLATE["Resources"].items()
+        if each["Type"] == "AWS::SQS::Queue"
+    }
+    inbox = queues["WebhookInboxQueue"]
+    redrive = inbox["RedrivePolicy"]
+    assert inbox["VisibilityTimeout"] * redrive["maxReceiveCount"] >= DAY_S
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["WebhookInboxDeadLetterQueue", "Arn"]}
+    for queue in queues.values():
+        assert (queue["MessageRetentionPeriod"], queue["SqsManagedSseEnabled"]) == (14 * DAY_S, True)
+
+
+def test_the_webhook_alone_may_write_to_the_inbox() -> None:
+    writers = {name for name in FUNCTIONS if granted(FUNCTIONS[name], "sqs:SendMessage")}
+    assert writers == {"StripeWebhookFunction"}
+    assert granted(FUNCTIONS["StripeWebhookFunction"], "sqs:SendMessage") == ["WebhookInboxQueue.Arn"]
 
 
 def test_every_function_with_a_schedule_is_tried_once() -> None:
