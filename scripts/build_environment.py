@@ -20,7 +20,7 @@ UNFINISHED = ENVIRONMENT / ".unfinished"
 CERTIFICATE_STORES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/System/Library/Keychains")
 
 LOCAL_GROUPS = ("shared-layer", "postgres-layer", "stripe-layer", "local")
-GROUPS = {"local": LOCAL_GROUPS, "all": (*LOCAL_GROUPS, "test", "lint")}
+GROUPS = {"local": LOCAL_GROUPS, "all": (*LOCAL_GROUPS, "test", "lint", "bench")}
 
 
 def say(what: str) -> None:
