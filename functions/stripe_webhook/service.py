@@ -1,46 +1,14 @@
-"""Every payment fact, once: verify, claim and lock, decide, apply and mark, commit; only then 200."""
+"""Whether it is Stripe's word, and then what it calls for; only when that is committed is it answered 200."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cache
-from typing import Any
 
-import psycopg
-
-from database import webhook_events
-from database.connection import Connection, Context, Database, only_value, transaction
+from database.connection import Context, Database
 from domain import refusals
-from domain.payment import Action, Decision, Observation, Payment, decide, reason_to_quarantine
-from payments.settling import locked_payment, write_effects
-from runtime.kill_points import kill_point
-from runtime.observability import count, identify, logger
-from runtime.outbox_kick import kick_outbox
+from payments.applying import apply_event
+from runtime.observability import count
 from runtime.settings import CommaSeparated, StripeSettings, load
-from stripe_gateway.failures import StripeRefused
 from stripe_gateway.gateway import StripeGateway
-from stripe_gateway.observations import observe
-from stripe_gateway.webhook import API_VERSION, NotAnEvent, NotSignedByStripe, verify
-
-PAYMENT_TYPES = frozenset(
-    [
-        f"payment_intent.{what}"
-        for what in ("created", "processing", "requires_action", "succeeded", "payment_failed")
-    ]
-    + ["payment_intent.canceled", "checkout.session.completed", "checkout.session.expired"]
-    + ["checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed"]
-)
-# Verified and kept; what they call for comes with refunds and disputes.
-KEPT_TYPES = frozenset(
-    ["charge.refunded", "refund.created", "refund.updated", "refund.failed"]
-    + [
-        f"charge.dispute.{what}"
-        for what in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")
-    ]
-)
-DONE = frozenset(["processed", "ignored", "stale", "quarantined"])
-NO_EFFECT = Decision(Action.NOTHING)
-MAY_REFUND = frozenset([Action.REFUND, Action.RELEASE_AND_REFUND, Action.SEAT_AGAIN_OR_REFUND])
+from stripe_gateway.webhook import NotAnEvent, NotSignedByStripe, verify
 
 
 class Settings(StripeSettings):
@@ -65,154 +33,13 @@ def receive(payload: bytes, signature: str | None, context: Context) -> str:
 
     Raises `InvalidSignature`, `MalformedEvent` (nothing is stored), `EventNotApplied`, `DatabaseUnavailable` (come again).
     """
+    settings = load(Settings)
     try:
-        event = verify(payload, signature, load(Settings).stripe_webhook_secrets)
+        event = verify(payload, signature, settings.stripe_webhook_secrets)
     except NotSignedByStripe:
         count("WebhookSignatureInvalid")
         raise refusals.InvalidSignature from None
     except NotAnEvent:
         count("WebhookMalformed")
         raise refusals.MalformedEvent from None
-    identify(stripe_event_id=event["id"])
-    context = {**context, "stripe_event_id": event["id"]}
-    try:
-        outcome = _apply(event, context)
-    except refusals.DatabaseUnavailable:
-        raise
-    except Exception as failure:
-        logger.exception("the event was not applied")
-        count("WebhookFailed")
-        _keep_as_failed(event, failure, context)
-        raise refusals.EventNotApplied from failure
-    count("Webhook" + outcome.title())
-    logger.info("webhook", extra={"outcome": outcome, "event_type": event["type"]})
-    return outcome
-
-
-def _apply(event: Mapping[str, Any], context: Context) -> str:
-    if event["type"] in PAYMENT_TYPES:
-        return _apply_payment_fact(event, _observation(event), context)
-    kept = event["type"] in KEPT_TYPES
-    return _database().run(
-        lambda conn: webhook_events.note_webhook_event(
-            conn,
-            event_id=event["id"],
-            event_type=event["type"],
-            status="parked" if kept else "ignored",
-            reason="kept until it is acted on" if kept else None,
-            payload=event if kept else {},
-            request_id=context["request_id"] or "",
-        )
-    )
-
-
-def _observation(event: Mapping[str, Any]) -> Observation:
-    """What the event says; an event in another API version is only a hint to look the object up."""
-    stripe_object = event["data"]["object"]
-    if event.get("api_version") not in (None, API_VERSION):
-        count("WebhookOtherApiVersion")
-        logger.warning("event in another API version", extra={"api_version": event["api_version"]})
-        try:
-            kind = "checkout.session" if event["type"].startswith("checkout.") else "payment_intent"
-            stripe_object = _gateway().fetch_object(kind, str(stripe_object.get("id")))
-        except StripeRefused:
-            logger.warning("stripe does not know the object of its event")
-    seen = observe(
-        stripe_object, seen_at=datetime.fromtimestamp(event["created"], UTC), account=event.get("account")
-    )
-    seen = replace(seen, livemode=event["livemode"])
-    if event["type"] == "checkout.session.async_payment_failed":
-        # The session is complete and can never be paid again: as good as canceled.
-        seen = replace(seen, canceled=True, awaits_funds=False)
-    return seen
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of an event, and the effects that go with it."""
-
-    outcome: str
-    reason: str | None = None
-    payment: Payment | None = None
-    decision: Decision = NO_EFFECT
-
-
-def _judge(claimed: Mapping[str, Any], seen: Observation) -> Verdict:
-    """What the event calls for, given its row and the locked rows of its payment and hold."""
-    if claimed["status"] in DONE:
-        return Verdict("duplicate")
-    if "payment" not in claimed:
-        return Verdict("parked", "no such payment here" if seen.payment_id else "not made by this system")
-    settings = load(Settings)
-    payment, hold = locked_payment(claimed)
-    identify(payment_id=payment.id, reservation_id=payment.reservation_id)
-    wrong = reason_to_quarantine(
-        payment, seen, livemode=settings.livemode, account=settings.stripe_account_id
-    )
-    if wrong:
-        return Verdict("quarantined", wrong, payment)
-    decision = decide(payment, hold, seen)
-    outcome = "stale" if decision.action is Action.NOTHING else "processed"
-    return Verdict(outcome, decision.reason, payment, decision)
-
-
-def _apply_payment_fact(event: Mapping[str, Any], seen: Observation, context: Context) -> str:
-    verdict = _database().run(lambda conn: _claim_and_apply(conn, event, seen, context))
-    kill_point("webhook.committed")
-    if verdict.outcome == "quarantined" or (verdict.outcome == "parked" and seen.payment_id):
-        logger.error("an event needs a person", extra={"outcome": verdict.outcome, "reason": verdict.reason})
-    if verdict.decision.action in MAY_REFUND:
-        kick_outbox(load(Settings).deliver_outbox_function)
-    return verdict.outcome
-
-
-def _claim_and_apply(
-    conn: Connection, event: Mapping[str, Any], seen: Observation, context: Context
-) -> Verdict:
-    """One transaction, two round trips."""
-    with transaction(conn, context) as unit:
-        with unit.opening():
-            cursor = webhook_events.claim_webhook_event(
-                conn,
-                event_id=event["id"],
-                event_type=event["type"],
-                payload=event,
-                request_id=context["request_id"] or "",
-                payment_intent_id=seen.payment_intent_id,
-                checkout_session_id=seen.checkout_session_id,
-                payment_id=seen.payment_id,
-            )
-        verdict = _judge(only_value(cursor), seen)
-        kill_point("webhook.claimed")
-        with unit.committing():
-            if verdict.payment is not None:
-                write_effects(conn, verdict.payment, seen, verdict.decision)
-            if verdict.outcome != "duplicate":
-                webhook_events.settle_webhook_event(
-                    conn,
-                    event["id"],
-                    status=verdict.outcome,
-                    reason=verdict.reason,
-                    payment_id=verdict.payment.id if verdict.payment else None,
-                )
-            kill_point("webhook.before-commit")
-    return verdict
-
-
-def _keep_as_failed(event: Mapping[str, Any], failure: Exception, context: Context) -> None:
-    """The effects are rolled back; the event is kept in a transaction of its own, so that nothing is lost meanwhile."""
-    primary = failure.diag.message_primary if isinstance(failure, psycopg.Error) else str(failure)
-    try:
-        _database().run(
-            lambda conn: webhook_events.fail_webhook_event(
-                conn,
-                event_id=event["id"],
-                event_type=event["type"],
-                payload=event,
-                request_id=context["request_id"] or "",
-                reason=type(failure).__name__,
-                error=(primary or "")[:500],
-            )
-        )
-    except refusals.Refusal:
-        logger.warning("the failed event could not be kept either; stripe brings it again")
+    return apply_event(_database(), _gateway(), settings, event, context)

@@ -14,13 +14,15 @@ import psycopg
 from database import holds, payments
 from database.connection import Connection, Database
 from domain.currencies import chargeable_limits
-from functions.stripe_webhook.service import _claim_and_apply
+from payments.applying import claim_and_apply
+from runtime.settings import StripeSettings
 from stripe_gateway.observations import observe
 from tests.support.stripe_events import event_of, intent
 
 CONTEXT: Mapping[str, str | None] = {"actor": "test", "request_id": "test"}
 LEASE = timedelta(seconds=12)
 PRICE = 4500
+SETTINGS = StripeSettings(database_url="", stripe_secret_key="sk_test_of_the_shop")
 # More than any crowd of a test, and less than the server's connections.
 CROWD = 120
 
@@ -197,7 +199,7 @@ class Shop:
         """Stripe's word that an intent is paid, applied as the webhook does it, on this thread's bare connection."""
         event = succeeded_event(intent_id, amount)
         seen = observe(event["data"]["object"])
-        return _claim_and_apply(self.connection(), event, seen, CONTEXT).outcome
+        return claim_and_apply(self.connection(), SETTINGS, event, seen, CONTEXT).outcome
 
 
 def succeeded_event(intent_id: str, amount: int = PRICE) -> dict[str, Any]:
