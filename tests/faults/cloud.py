@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,13 @@ class Cloud:
 
     def value(self, query: str, *params: object) -> Any:
         return self.rows(query, *params)[0][0]
+
+    def database_started_at(self) -> datetime | None:
+        """Since when the server runs; None while there is none that answers."""
+        try:
+            return self.value("SELECT pg_postmaster_start_time()")
+        except psycopg.OperationalError:
+            return None
 
     def slot(self, units: int = 1) -> str:
         """A new slot of the concert."""
