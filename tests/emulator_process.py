@@ -121,6 +121,11 @@ class Emulator:
             headers["Idempotency-Key"] = key
         return self.call(method, path, form or None, headers)
 
+    def act(self, path: str, **given: object) -> tuple[int, Any]:
+        """Status and body of a control that acts, its path below /_emulator."""
+        status, body, _ = self.call("POST", f"/_emulator{path}", given)
+        return status, body
+
     def faults(self, **script: object) -> None:
         """Replace the fault script."""
         status, body, _ = self.call("PUT", "/_emulator/faults", script)

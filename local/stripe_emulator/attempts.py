@@ -21,7 +21,7 @@ def attach(call: Call, stored: Stored, token: str, *, email: str | None = None) 
     """Use a test card, or a payment method that came of one, for the next attempt."""
     known = call.storage.find("payment_method", token)
     if known is not None:
-        stored.private["card"] = known.private["card"]
+        stored.private["method"] = known.private["method"]
         stored.body["payment_method"] = token
         return
     name = test_card_name(token)
@@ -29,15 +29,15 @@ def attach(call: Call, stored: Stored, token: str, *, email: str | None = None) 
     method = payment_method(
         new_id("pm"), card, created=call.account.now(), billing=billing_details(email=email)
     )
-    call.storage.insert(Stored(method, {"card": name}))
-    stored.private["card"] = name
+    call.storage.insert(Stored(method, {"method": name}))
+    stored.private["method"] = name
     stored.body["payment_method"] = method["id"]
 
 
 def attempt(call: Call, stored: Stored, *, return_url: str | None, authenticated: bool = False) -> Answer:
     """Charge the attached card: succeeds, is declined (402), or waits for the buyer's authentication."""
     intent = stored.body
-    card = CARDS[stored.private["card"]]
+    card = CARDS[stored.private["method"]]
     intent |= {"next_action": None, "last_payment_error": None}
     if card.requires_authentication and not authenticated:
         intent["status"] = "requires_action"
@@ -54,7 +54,7 @@ def attempt(call: Call, stored: Stored, *, return_url: str | None, authenticated
         "amount_received": intent["amount"],
         "latest_charge": paid["id"],
     }
-    call.storage.insert(Stored(paid))
+    call.storage.insert(Stored(paid, {"method": stored.private["method"]}))
     save(call.account, stored)
     emit(call, "charge.succeeded", paid)
     emit(call, "payment_intent.succeeded", intent)
@@ -110,7 +110,7 @@ def _fail(call: Call, stored: Stored, error: Json, *, status: int) -> Answer:
         "next_action": None,
         "last_payment_error": error,
     }
-    stored.private["card"] = None
+    stored.private["method"] = None
     save(call.account, stored)
     emit(call, "payment_intent.payment_failed", intent)
     return Answer(intent if status == 200 else {"error": error | {"payment_intent": intent}}, status)

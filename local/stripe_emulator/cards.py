@@ -1,6 +1,7 @@
 """Stripe's test cards, by the payment method ids of https://docs.stripe.com/testing."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from local.stripe_emulator.errors import invalid_parameter, no_such
 
@@ -27,6 +28,7 @@ class TestCard:
     funding: str = "credit"
     decline: Decline | None = None
     requires_authentication: bool = False
+    refund: Literal["succeeds", "pending", "fails"] = "succeeds"
 
 
 _NO_DETAILS = "The bank did not return any further details with this decline."
@@ -72,6 +74,8 @@ CARDS: dict[str, TestCard] = {
     "pm_card_visa_debit": TestCard("Visa debit, succeeds", "5556", funding="debit"),
     "pm_card_mastercard": TestCard("Mastercard, succeeds", "4444", brand="mastercard"),
     "pm_card_amex": TestCard("American Express, succeeds", "8431", brand="amex"),
+    "pm_card_pendingRefund": TestCard("Refunds are pending at first", "7726", refund="pending"),
+    "pm_card_refundFail": TestCard("Refunds fail after a while", "5126", refund="fails"),
     "pm_card_authenticationRequired": TestCard("3-D Secure", "3184", requires_authentication=True),
     "pm_card_threeDSecure2Required": TestCard("3-D Secure 2", "3220", requires_authentication=True),
     "pm_card_threeDSecureRequiredChargeDeclined": TestCard(

@@ -1,17 +1,22 @@
-"""What Stripe does not have: the addresses below /_emulator that steer faults and play the buyer."""
+"""What Stripe does not have: the addresses below /_emulator, which steer faults and play everybody else.
+
+`GET /_emulator` lists them all. `GET` and `PUT /_emulator/faults` is the fault script; `GET
+/_emulator/deliveries` tells how each event's delivery stands, `GET /_emulator/pending` what will end by itself
+and when; the POSTs are in acts.py.
+"""
 
 import json
-from collections.abc import Callable
-from typing import cast
+from functools import partial
 
 from aiohttp import web
 
-from local.stripe_emulator import buyer, events
-from local.stripe_emulator.account import Account, Answer
+from local.stripe_emulator import events, pending
+from local.stripe_emulator.account import Account
+from local.stripe_emulator.acts import ACTS, Act
 from local.stripe_emulator.errors import StripeError, invalid_parameter
 from local.stripe_emulator.faults import InvalidFaults, parse_faults, save_faults
 
-_OUTCOMES = ("succeeded", "failed")
+ROOT = "/_emulator"
 
 
 class Controls:
@@ -23,13 +28,32 @@ class Controls:
     def routes(self) -> list[web.RouteDef]:
         """The controls' routes."""
         return [
-            web.get("/_emulator/faults", self.get_faults),
-            web.put("/_emulator/faults", self.put_faults),
-            web.get("/_emulator/deliveries", self.get_deliveries),
-            web.post("/_emulator/checkout/{id}/pay", self.pay_session),
-            web.post("/_emulator/checkout/{id}/authenticate", self.authenticate_session),
-            web.post("/_emulator/payment_intents/{id}/authenticate", self.authenticate_intent),
+            web.get(ROOT, self.list_controls),
+            web.get(f"{ROOT}/faults", self.get_faults),
+            web.put(f"{ROOT}/faults", self.put_faults),
+            web.get(f"{ROOT}/deliveries", self.get_deliveries),
+            web.get(f"{ROOT}/pending", self.get_pending),
+            *(web.post(ROOT + act.path, partial(self.post_act, act)) for act in ACTS),
         ]
+
+    async def list_controls(self, _: web.Request) -> web.Response:
+        """This list."""
+        reads = [
+            {"method": route.method, "path": route.path, "does": (route.handler.__doc__ or "").strip()}
+            for route in self.routes()
+            if route.method != "POST"
+        ]
+        posts = [
+            {
+                "method": "POST",
+                "path": ROOT + act.path,
+                "does": act.does,
+                "required": list(act.parameters.required),
+                "optional": sorted(act.parameters.fields.keys() - set(act.parameters.required)),
+            }
+            for act in ACTS
+        ]
+        return web.json_response([*reads, *posts])
 
     async def get_faults(self, _: web.Request) -> web.Response:
         """The fault script as it stands, `times` counted down."""
@@ -54,60 +78,30 @@ class Controls:
         """How the delivery of each event stands."""
         return web.json_response(events.deliveries(self._account))
 
-    async def pay_session(self, request: web.Request) -> web.Response:
-        """The buyer submits the checkout page: `{"payment_method"}`."""
-        return await _act(
-            request,
-            "payment_method",
-            lambda session_id, token: buyer.pay_session(self._account, session_id, token),
+    async def get_pending(self, _: web.Request) -> web.Response:
+        """What will end by itself: how, and when (Unix seconds), the first to end first."""
+        return web.json_response(
+            [
+                {"id": waiting.object_id, "outcome": waiting.outcome, "due_at": waiting.due_at}
+                for waiting in pending.all_pending(self._account)
+            ]
         )
 
-    async def authenticate_session(self, request: web.Request) -> web.Response:
-        """The buyer ends the 3-D Secure step of a session's intent: `{"outcome": "succeeded"|"failed"}`."""
-        return await _act(
-            request,
-            "outcome",
-            lambda session_id, outcome: buyer.authenticate_session(
-                self._account, session_id, succeeded=_succeeded(outcome)
-            ),
-        )
-
-    async def authenticate_intent(self, request: web.Request) -> web.Response:
-        """The buyer ends the 3-D Secure step of an intent: `{"outcome": "succeeded"|"failed"}`."""
-        return await _act(
-            request,
-            "outcome",
-            lambda intent_id, outcome: buyer.authenticate_intent(
-                self._account, intent_id, succeeded=_succeeded(outcome)
-            ),
-        )
-
-
-async def _act(request: web.Request, field: str, act: Callable[[str, str], Answer]) -> web.Response:
-    """Run `act` on the id in the path and the one field of the body."""
-    try:
-        answer = act(request.match_info["id"], _only_field(await _json(request), field))
-    except StripeError as error:
-        return web.json_response({"error": error.error}, status=error.status)
-    return web.json_response(answer.body, status=answer.status)
-
-
-def _only_field(document: object, field: str) -> str:
-    fields = cast("dict[str, object]", document) if isinstance(document, dict) else {}
-    value = fields.get(field)
-    if set(fields) != {field} or not isinstance(value, str):
-        raise invalid_parameter(f'The body must be {{"{field}": "..."}}', param=field)
-    return value
-
-
-def _succeeded(outcome: str) -> bool:
-    if outcome not in _OUTCOMES:
-        raise invalid_parameter(f"outcome must be one of {', '.join(_OUTCOMES)}", param="outcome")
-    return outcome == "succeeded"
+    async def post_act(self, act: Act, request: web.Request) -> web.Response:
+        """Do what the address says; a refusal has Stripe's shape of errors, and changes nothing."""
+        try:
+            given = act.read(await _json(request))
+            answer = act.run(self._account, request.match_info.get("id", ""), given)
+        except StripeError as error:
+            return web.json_response({"error": error.error}, status=error.status)
+        return web.json_response(answer.body, status=answer.status)
 
 
 async def _json(request: web.Request) -> object:
+    body = await request.read()
+    if not body and request.method == "POST":
+        return {}
     try:
-        return json.loads(await request.read())
+        return json.loads(body)
     except ValueError:
         raise invalid_parameter("The body is no JSON.") from None

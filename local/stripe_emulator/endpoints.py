@@ -237,6 +237,10 @@ def _update_refund(call: Call, parameters: Json) -> Answer:
     return refunds.update(call, refunds.load(call, call.path["id"]), parameters)
 
 
+def _cancel_refund(call: Call, _: Json) -> Answer:
+    return refunds.cancel(call, refunds.load(call, call.path["id"]))
+
+
 def _list_refunds(call: Call, parameters: Json) -> Answer:
     conditions = Conditions(parameters)
     conditions.equal("payment_intent", parameters.get("payment_intent"))
@@ -356,6 +360,7 @@ ENDPOINTS = (
     _get(_REFUNDS, {**_CREATED, "payment_intent": Text(), "charge": Text()}, _list_refunds),
     _get(_REFUNDS + "/{id}", EXPAND, _retrieve_refund),
     Endpoint("POST", _REFUNDS + "/{id}", Group({**EXPAND, "metadata": METADATA}), _expanding(_update_refund)),
+    Endpoint("POST", _REFUNDS + "/{id}/cancel", _RETRIEVE, _expanding(_cancel_refund)),
     _get("/v1/charges", {**_CREATED, "payment_intent": Text()}, _list_charges),
     _get("/v1/charges/{id}", EXPAND, _retrieve_charge),
     _get("/v1/payment_methods/{id}", EXPAND, _retrieve_payment_method),

@@ -17,7 +17,9 @@ _REFERENCES = {
     ("payment_intent", "latest_charge"): "charge",
     ("payment_intent", "payment_method"): "payment_method",
     ("charge", "payment_intent"): "payment_intent",
+    ("refund", "balance_transaction"): "balance_transaction",
     ("refund", "charge"): "charge",
+    ("refund", "failure_balance_transaction"): "balance_transaction",
     ("refund", "payment_intent"): "payment_intent",
     ("refund", "payment_method"): "payment_method",
     ("checkout.session", "payment_intent"): "payment_intent",
@@ -44,7 +46,7 @@ def _expand(call: Call, body: Json, steps: Sequence[str], path: str) -> None:
         return
     if not isinstance(body.get(field), dict):
         _fill(call, body, field, path)
-    if body[field] is not None:
+    if body.get(field) is not None:
         _expand(call, body[field], below, path)
 
 
@@ -56,7 +58,7 @@ def _fill(call: Call, body: Json, field: str, path: str) -> None:
     elif (kind, field) == ("charge", "refunds"):
         body[field] = refunds_of_charge(call, body["id"])
     elif (kind, field) in _REFERENCES:
-        if body[field] is not None:
+        if body.get(field) is not None:
             stored = call.storage.find(_REFERENCES[kind, field], body[field])
             body[field] = None if stored is None else stored.body
     else:

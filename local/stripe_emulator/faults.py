@@ -10,6 +10,7 @@ from local.stripe_emulator.storage import Storage
 
 _METHODS = (None, "GET", "POST", "DELETE")
 _LONGEST_DELAY_MS = 600_000
+_LONGEST_WAIT_S = 30 * 86_400
 _MOST_COPIES = 100
 _MOST_TIMES = 10**9
 
@@ -49,13 +50,17 @@ class ResponseFault:
 
 @dataclass
 class Faults:
-    """How events are delivered, how far the search lags behind, and which requests go wrong."""
+    """How events are delivered, how far the search lags behind, and which requests go wrong.
+
+    `settle_s` is how long a pending refund or debit takes to end by itself.
+    """
 
     deliver: bool = True
     duplicate: int = 1
     shuffle_ms: int = 0
     drop: float = 0.0
     search_lag_s: float = 10
+    settle_s: float = 3
     responses: list[ResponseFault] = field(default_factory=list[ResponseFault])
 
     def strike(self, method: str, path: str, chance: random.Random) -> ResponseFault | None:
@@ -90,6 +95,7 @@ def parse_faults(document: object) -> Faults:
         shuffle_ms=_whole(fields, "shuffle_ms", 0, 0, _LONGEST_DELAY_MS),
         drop=_number(fields, "drop", 0.0, 1),
         search_lag_s=_number(fields, "search_lag_s", 10, 3600),
+        settle_s=_number(fields, "settle_s", 3, _LONGEST_WAIT_S),
         responses=[_parse_rule(rule) for rule in cast("list[object]", rules)],
     )
 

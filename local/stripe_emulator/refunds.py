@@ -1,17 +1,25 @@
-"""Refunds, never more than was captured: https://docs.stripe.com/refunds."""
+"""Refunds, never more than was captured: https://docs.stripe.com/refunds.
+
+One is done at once, or pending for a while; one that looked done can fail days later. What failed or was
+cancelled counts as refunded no more. A charge that was charged back is not refunded.
+"""
 
 from typing import Any
 
 from domain.currencies import format_amount
+from local.stripe_emulator import balance, pending
 from local.stripe_emulator.account import Answer, Call
-from local.stripe_emulator.errors import invalid_parameter, missing_parameter, no_such, refused
+from local.stripe_emulator.cards import CARDS
+from local.stripe_emulator.errors import StripeError, invalid_parameter, no_such, refused
 from local.stripe_emulator.events import emit
 from local.stripe_emulator.identifiers import new_id
 from local.stripe_emulator.parameters import merged_metadata
-from local.stripe_emulator.shapes import refund
+from local.stripe_emulator.refund_shapes import refund
 from local.stripe_emulator.storage import Stored
 
 type Json = dict[str, Any]
+
+_WAITING = ("pending", "requires_action")
 
 
 def load(call: Call, refund_id: str) -> Stored:
@@ -24,18 +32,10 @@ def load(call: Call, refund_id: str) -> Stored:
 
 def create(call: Call, parameters: Json) -> Answer:
     """Refund a charge, or the charge of an intent, in whole or in part."""
-    paid = _charge_to_refund(call, parameters)
+    paid = charge_named(call, parameters)
     charge = paid.body
-    left = charge["amount_captured"] - charge["amount_refunded"]
-    if left == 0:
-        raise refused(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
-    amount = parameters.get("amount", left)
-    if amount > left:
-        raise refused(
-            f"Refund amount ({format_amount(amount, charge['currency'])}) is greater than unrefunded amount "
-            f"on charge ({format_amount(left, charge['currency'])})",
-            param="amount",
-        )
+    amount = _refundable(paid, parameters)
+    behaviour = CARDS[paid.private["method"]].refund
     body = refund(
         new_id("re"),
         paid=charge,
@@ -43,29 +43,21 @@ def create(call: Call, parameters: Json) -> Answer:
         created=call.account.now(),
         reason=parameters.get("reason"),
         metadata=merged_metadata({}, parameters.get("metadata")),
+        status="pending" if behaviour == "pending" else "succeeded",
     )
+    taken = balance.move(
+        call, "refund", source=body, amount=-amount, description=f"REFUND FOR {charge['id']}"
+    )
+    body["balance_transaction"] = taken["id"]
     call.storage.insert(Stored(body))
-    previous = {"amount_refunded": charge["amount_refunded"]}
-    charge["amount_refunded"] += amount
-    if charge["amount_refunded"] == charge["amount_captured"]:
-        previous["refunded"] = False
-        charge["refunded"] = True
-    call.storage.update(paid)
     emit(call, "refund.created", body)
-    emit(call, "charge.refunded", charge, previous=previous)
+    _count_refunded(call, paid, amount, kind="charge.refunded")
     answer = dict(body)
-    _tell_reference(call, body)
+    if behaviour == "succeeds":
+        _tell_reference(call, body)
+    else:
+        pending.begin(call, "refund", body["id"], "succeeded" if behaviour == "pending" else "failed")
     return Answer(answer)
-
-
-def _tell_reference(call: Call, body: Json) -> None:
-    """The network's reference arrives after the refund was answered, as an update of it."""
-    card = body["destination_details"]["card"]
-    reference = {"reference": body["id"][-12:], "reference_status": "available"}
-    previous = {"destination_details": {"card": {name: card.get(name) for name in reference}}}
-    body["destination_details"] = {"card": card | reference, "type": "card"}
-    call.storage.update(Stored(body))
-    emit(call, "refund.updated", body, previous=previous)
 
 
 def update(call: Call, stored: Stored, parameters: Json) -> Answer:
@@ -74,14 +66,54 @@ def update(call: Call, stored: Stored, parameters: Json) -> Answer:
     previous = {"metadata": body["metadata"]}
     body["metadata"] = merged_metadata(body["metadata"], parameters.get("metadata", {}))
     call.storage.update(stored)
-    emit(call, "refund.updated", body, previous=previous)
+    _tell_update(call, body, previous)
     return Answer(body)
 
 
-def _charge_to_refund(call: Call, parameters: Json) -> Stored:
+def cancel(call: Call, stored: Stored) -> Answer:
+    """Cancel a refund that waits for the customer; StripeError for any other."""
+    if stored.body["status"] != "requires_action":
+        raise refused("Canceling this refund is unsupported.")
+    _undo(call, stored, "canceled", "merchant_request")
+    return Answer(stored.body)
+
+
+def settle(call: Call, stored: Stored, outcome: str, *, reason: str = "expired_or_canceled_card") -> Answer:
+    """End a refund, or let one wait on: `succeeded`, `failed` (one that had succeeded too) or `canceled`.
+
+    `reason` is why it failed. StripeError if it has ended otherwise.
+    """
+    body = stored.body
+    endable = (*_WAITING, "succeeded") if outcome == "failed" else _WAITING
+    if body["status"] not in endable:
+        raise refused(f"This refund has a status of {body['status']}: it cannot become {outcome}.")
+    if outcome == "succeeded":
+        _change(call, stored, {"status": "succeeded"})
+    else:
+        _undo(call, stored, outcome, "merchant_request" if outcome == "canceled" else reason)
+    return Answer(body)
+
+
+def fail_waiting(call: Call, charge_id: str) -> None:
+    """Fail the refunds of a charge that are not done yet: its money goes back by a dispute now."""
+    waiting = call.storage.select(
+        "refund",
+        "json_extract(body, '$.charge') = ? AND json_extract(body, '$.status') IN (?, ?)",
+        (charge_id, *_WAITING),
+        limit=-1,
+        oldest_first=True,
+    )
+    for body in waiting:
+        settle(call, Stored(body), "failed", reason="charge_for_pending_refund_disputed")
+
+
+def charge_named(call: Call, parameters: Json) -> Stored:
+    """The succeeded charge that `charge` or `payment_intent` names; StripeError if there is none."""
     intent_id, charge_id = parameters.get("payment_intent"), parameters.get("charge")
     if intent_id is None and charge_id is None:
-        raise missing_parameter("payment_intent")
+        raise invalid_parameter(
+            "One of the following params should be provided for this request: payment_intent or charge."
+        )
     if intent_id is not None and charge_id is not None:
         raise invalid_parameter(
             "You may only specify one of these parameters: charge, payment_intent.",
@@ -100,3 +132,85 @@ def _charge_to_refund(call: Call, parameters: Json) -> Stored:
     if paid.body["status"] != "succeeded":
         raise refused(f"Charge {charge_id} has not succeeded.", code="charge_not_refundable")
     return paid
+
+
+def _refundable(paid: Stored, parameters: Json) -> int:
+    """The amount that is asked for; StripeError if it cannot be refunded."""
+    charge = paid.body
+    if paid.private.get("charged_back"):
+        raise refused(
+            f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed"
+        )
+    left = charge["amount_captured"] - charge["amount_refunded"]
+    if left == 0:
+        raise refused(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
+    amount: int = parameters.get("amount", left)
+    if amount > left:
+        raise _too_much(charge, amount, left)
+    return amount
+
+
+def _too_much(charge: Json, amount: int, left: int) -> StripeError:
+    return refused(
+        f"Refund amount ({format_amount(amount, charge['currency'])}) is greater than unrefunded amount "
+        f"on charge ({format_amount(left, charge['currency'])})",
+        param="amount",
+    )
+
+
+def _count_refunded(call: Call, paid: Stored, amount: int, *, kind: str) -> None:
+    """Count `amount` as refunded, or as refunded no more where it is less than 0, and tell of the charge."""
+    charge = paid.body
+    now = {"amount_refunded": charge["amount_refunded"] + amount}
+    if charge["refunded"] != (now["amount_refunded"] == charge["amount_captured"]):
+        now["refunded"] = not charge["refunded"]
+    previous = {name: charge[name] for name in now}
+    charge |= now
+    call.storage.update(paid)
+    emit(call, kind, charge, previous=previous)
+
+
+def _undo(call: Call, stored: Stored, status: str, reason: str) -> None:
+    """The refund is not to be: its money is back with the account."""
+    body = stored.body
+    back = balance.move(
+        call,
+        "refund_failure",
+        source=body,
+        amount=body["amount"],
+        description=f"REFUND FAILURE FOR {body['charge']}",
+    )
+    change = {"status": status, "failure_reason": reason, "failure_balance_transaction": back["id"]}
+    _change(call, stored, change)
+    if status == "failed":
+        emit(call, "refund.failed", body)
+    paid = call.storage.find("charge", body["charge"])
+    if paid is not None:
+        _count_refunded(call, paid, -body["amount"], kind="charge.updated")
+
+
+def _change(call: Call, stored: Stored, change: Json) -> None:
+    """Give a refund that ends its last state, and tell of it."""
+    body = stored.body
+    gone = {name: body.pop(name) for name in ("pending_reason", "next_action") if name in body}
+    previous = gone | {name: body.get(name) for name in change}
+    body |= change
+    call.storage.update(stored)
+    pending.end(call.storage, body["id"])
+    _tell_update(call, body, previous)
+
+
+def _tell_reference(call: Call, body: Json) -> None:
+    """The network's reference arrives after the refund was answered, as an update of it."""
+    card = body["destination_details"]["card"]
+    reference = {"reference": body["id"][-12:], "reference_status": "available"}
+    previous = {"destination_details": {"card": {name: card.get(name) for name in reference}}}
+    body["destination_details"] = {"card": card | reference, "type": "card"}
+    call.storage.update(Stored(body))
+    _tell_update(call, body, previous)
+
+
+def _tell_update(call: Call, body: Json, previous: Json) -> None:
+    """An update of a refund is told twice: by its own event, and by the one that charges had before it."""
+    emit(call, "refund.updated", body, previous=previous)
+    emit(call, "charge.refund.updated", body, previous=previous)

@@ -7,14 +7,14 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from local.stripe_emulator import sessions
+from local.stripe_emulator import sessions, settlement
 from local.stripe_emulator.account import Account
 from local.stripe_emulator.api import Api
 from local.stripe_emulator.controls import Controls
 from local.stripe_emulator.delivery import Courier
 from local.stripe_emulator.hosted_page import HostedPages
 
-_EXPIRY_INTERVAL_S = 0.5
+_CLOCK_INTERVAL_S = 0.25
 _SHUTDOWN_S = 1
 _LARGEST_BODY = 1024 * 1024
 
@@ -46,7 +46,7 @@ async def serve(account: Account, bound: socket.socket, stop: asyncio.Event) -> 
     await runner.setup()
     host, port = bound.getsockname()[:2]
     account.public_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    background = [asyncio.create_task(_expire_sessions(account))]
+    background = [asyncio.create_task(_follow_the_clock(account))]
     if account.settings.webhook_url is not None:
         courier = Courier(account, account.settings.webhook_url)
         account.events_waiting = courier.wake
@@ -68,7 +68,8 @@ async def serve(account: Account, bound: socket.socket, stop: asyncio.Event) -> 
         task.result()
 
 
-async def _expire_sessions(account: Account) -> None:
+async def _follow_the_clock(account: Account) -> None:
     while True:
         sessions.expire_overdue(account)
-        await asyncio.sleep(_EXPIRY_INTERVAL_S)
+        settlement.settle_due(account)
+        await asyncio.sleep(_CLOCK_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""Payment intents, charges, refunds and payment methods as Stripe's API shows them when new.
+"""Payment intents, charges and payment methods as Stripe's API shows them when new.
 
 Each function names every field that Stripe sends; what is only there when it says something is left out.
 """
@@ -230,37 +230,4 @@ def _three_d_secure() -> Json:
         "result_reason": None,
         "transaction_id": None,
         "version": "2.2.0",
-    }
-
-
-def refund(
-    refund_id: str, *, paid: Json, amount: int, created: int, reason: str | None, metadata: Json
-) -> Json:
-    """A refund of `amount` of the charge `paid`, succeeded; https://docs.stripe.com/api/refunds/object."""
-    return {
-        "id": refund_id,
-        "object": "refund",
-        "amount": amount,
-        "balance_transaction": None,
-        "charge": paid["id"],
-        "created": created,
-        "currency": paid["currency"],
-        "customer": None,
-        "customer_account": None,
-        "destination_details": {
-            "card": {
-                "reference_status": "pending",
-                "reference_type": "acquirer_reference_number",
-                "type": "refund",
-            },
-            "type": "card",
-        },
-        "metadata": metadata,
-        "payment_intent": paid["payment_intent"],
-        "payment_method": paid["payment_method"],
-        "reason": reason,
-        "receipt_number": None,
-        "source_transfer_reversal": None,
-        "status": "succeeded",
-        "transfer_reversal": None,
     }

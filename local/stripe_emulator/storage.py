@@ -53,6 +53,15 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, next_at);
 CREATE INDEX IF NOT EXISTS deliveries_of_event ON deliveries (event_id);
 
+-- What ends by itself: at `due_at`, or else as long after `since` as the fault script says.
+CREATE TABLE IF NOT EXISTS pending (
+    object_id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    since REAL NOT NULL,
+    due_at REAL
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     key TEXT PRIMARY KEY,
     created REAL NOT NULL,

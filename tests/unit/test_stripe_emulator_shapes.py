@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import stripe
 
-from local.stripe_emulator import buyer, endpoints, intents, refunds, sessions
+from local.stripe_emulator import buyer, endpoints, intents, refunds, sessions, settlement
 from local.stripe_emulator.account import API_VERSION, Account, Call, Settings
 from local.stripe_emulator.errors import StripeError, no_such
 from local.stripe_emulator.parameters import Group, Metadata, Parameter, Sequence, TimeRange
@@ -23,6 +23,7 @@ from local.stripe_emulator.storage import Storage
 type Json = dict[str, Any]
 
 _CLASSES: dict[str, type[stripe.StripeObject]] = {
+    "balance_transaction": stripe.BalanceTransaction,
     "charge": stripe.Charge,
     "checkout.session": stripe.checkout.Session,
     "event": stripe.Event,
@@ -34,7 +35,8 @@ _CLASSES: dict[str, type[stripe.StripeObject]] = {
 }
 
 # Fields that Stripe sends only when they say something: Stripe's schema has them optional and not nullable.
-_ONLY_WHEN_SET = {
+_ONLY_WHEN_SET: dict[str, set[str]] = {
+    "balance_transaction": set(),
     "charge": {"authorization_code", "level3", "presentment_details", "transfer"},
     "checkout.session": {
         "excluded_payment_method_types",
@@ -90,6 +92,7 @@ def everything(account: Account) -> list[Json]:
     buyer.authenticate_intent(account, answers[-1]["id"], succeeded=True)
     answers.append(intents.cancel(call, intents.load(call, answers[1]["id"]), "abandoned").body)
     answers.append(refunds.create(call, {"payment_intent": paid["id"], "reason": "duplicate"}).body)
+    answers += _refunds(account, call, given)
     line = {
         "price_data": {"currency": "eur", "unit_amount": 500, "product_data": {"name": "Seat"}},
         "quantity": 2,
@@ -114,6 +117,17 @@ def everything(account: Account) -> list[Json]:
         "SELECT json_extract(private, '$.line_items[0]') FROM objects WHERE kind = 'checkout.session'"
     ).fetchall()
     return [*answers, *(json.loads(body) for (body,) in rows + lines)]
+
+
+def _refunds(account: Account, call: Call, given: Json) -> list[Json]:
+    """Refunds that were pending, that failed, and that a dispute overtook."""
+    answers: list[Json] = []
+    for card in ("pm_card_pendingRefund", "pm_card_refundFail"):
+        paid = intents.create(call, {**given, "payment_method": card, "confirm": True}).body
+        made = refunds.create(call, {"payment_intent": paid["id"], "amount": 100}).body
+        answers.append(made)
+    settlement.settle_due(account, until=float("inf"))
+    return answers
 
 
 def objects_of(bodies: list[Json]) -> list[Json]:
