@@ -195,8 +195,8 @@ class Gateway:
         return web.Response(body=outcome.payload, content_type="application/json", headers=headers)
 
     def _named(self, name: str) -> LambdaFunction | None:
-        """By public name, full name, logical id or ARN."""
-        wanted = name.removesuffix(":$LATEST").rpartition(":")[2]
+        """By public name, full name, logical id or ARN, whichever version or alias is asked for."""
+        wanted = name.rpartition("function:")[2].partition(":")[0]
         for function in self.functions.values():
             if wanted in (function.name, function.full_name, function.logical_id):
                 return function

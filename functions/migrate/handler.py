@@ -1,8 +1,10 @@
 """`migrate`: brings the database to this version; invoked by the deploy, before traffic moves."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from functions.migrate.cloudformation import answer, is_asked_by
 from functions.migrate.service import apply_migrations
 from runtime.jobs import Budget, job
 from runtime.settings import Settings, load
@@ -20,4 +22,18 @@ def _migrate(_request_id: str, _budget: Budget) -> dict[str, Any]:
     return apply_migrations(settings.database_owner_url, settings.migrations_dir)
 
 
-lambda_handler = job(_migrate)
+_run = job(_migrate)
+
+
+def lambda_handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """What Lambda invokes; CloudFormation, where it asks, is told how that ended."""
+    if not is_asked_by(event):
+        return _run(event, context)
+    try:
+        # What a stack leaves behind is its database: deleting the stack changes nothing there.
+        result = {} if event["RequestType"] == "Delete" else _run(event, context)
+    except Exception:
+        answer(event, succeeded=False, log=context.log_stream_name)
+        raise
+    answer(event, succeeded=True, log=context.log_stream_name)
+    return result

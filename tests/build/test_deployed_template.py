@@ -42,8 +42,10 @@ def test_a_function_reads_exactly_the_secrets_that_it_is_told_of(name: str) -> N
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_a_function_may_invoke_what_it_kicks_and_nothing_else(name: str) -> None:
     kicks = "DELIVER_OUTBOX_FUNCTION" in FUNCTIONS[name]["Environment"]["Variables"]
+    kicked = FUNCTIONS[name]["Environment"]["Variables"].get("DELIVER_OUTBOX_FUNCTION")
+    assert kicked == ({"Fn::Sub": "${DeliverOutboxFunction}:live"} if kicks else None)
     assert granted(FUNCTIONS[name], "lambda:InvokeFunction") == (
-        ["DeliverOutboxFunction.Arn"] if kicks else []
+        ["${DeliverOutboxFunction.Arn}:live"] if kicks else []
     )
 
 
@@ -130,8 +132,8 @@ def test_names_follow_the_stack_and_the_folder(name: str) -> None:
     assert build == {"ParentPackageMode": "explicit", "ParentPackages": f"functions.{folder}"}
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_logs_expire(name: str) -> None:
-    group = TEMPLATE["Resources"][FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]
-    assert group["LogGroupName"]["Fn::Sub"] == "/aws/lambda/" + FUNCTIONS[name]["FunctionName"]["Fn::Sub"]
+def test_logs_expire() -> None:
+    assert TEMPLATE["Globals"]["Function"]["LoggingConfig"] == {"LogGroup": {"Ref": "LogGroup"}}
+    assert not any("LoggingConfig" in function for function in FUNCTIONS.values())
+    group = TEMPLATE["Resources"]["LogGroup"]["Properties"]
     assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}

@@ -18,6 +18,7 @@ class Context:
     seconds_left: float = 30
     function_name: str = "under-test"
     memory_limit_in_mb: int = 128
+    log_stream_name: str = "2026/11/21/[1]under-test"
     invoked_function_arn: str = "arn:aws:lambda:eu-central-1:000000000000:function:under-test"
     aws_request_id: str = field(default_factory=lambda: str(uuid4()))
 

@@ -294,10 +294,18 @@ def test_answers_carry_cors_for_allowed_origins_only(tmp_path: Path) -> None:
 
 
 def test_the_invoke_api_takes_every_name_of_a_function(tmp_path: Path) -> None:
-    """Public name, full name, logical id and ARN, with and without a URL; anything else is not found."""
+    """Public name, full name, logical id and ARN, of an alias too, with and without a URL; anything else is not found."""
     backend = FakeBackend({"done": 1})
     arn = "arn:aws:lambda:us-east-1:123456789012:function:holdfast-shop"
-    for name in ("shop", "holdfast-shop", "ShopFunction", arn, "hidden"):
+    for name in (
+        "shop",
+        "holdfast-shop",
+        "ShopFunction",
+        arn,
+        "hidden",
+        "holdfast-shop:live",
+        f"{arn}:$LATEST",
+    ):
         path = f"/2015-03-31/functions/{name}/invocations"
         response, body = ask(tmp_path, backend, path, method="POST", data=b"{}")
         assert (response.status, json.loads(body)) == (200, {"done": 1})
