@@ -81,17 +81,18 @@ class Stripe:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts of the cloud listen."""
+    """Where the parts of the cloud listen; `host` is what the functions call this machine."""
 
     base_url: str
     database_port: int
     aws_endpoint_url: str
     notifications_url: str
     github_api_url: str
+    host: str = "127.0.0.1"
 
     def database_url(self, role: str) -> str:
         """A role's connection string."""
-        return f"postgresql://{role}@127.0.0.1:{self.database_port}/{DATABASE}"
+        return f"postgresql://{role}@{self.host}:{self.database_port}/{DATABASE}"
 
 
 @dataclass(frozen=True)
