@@ -78,7 +78,7 @@ class ExecutionEnvironment:
         self.alive = False
         self.process: subprocess.Popen[bytes] | None = None
         self.peak_bytes = 0
-        self.rested = False  # frozen at least once since it started
+        self._is_resting = False  # frozen; one that goes from event to event is not
         self._is_warm = False  # started beforehand, or has served: under load it serves many without a rest
         self._loop = asyncio.get_running_loop()
         self._first_next: asyncio.Future[None] = self._loop.create_future()
@@ -132,7 +132,7 @@ class ExecutionEnvironment:
 
     def still_lives(self) -> bool:
         """Whether it can take an event: one that was killed while it rested is dying, and no longer stopped."""
-        if not self.alive or not self.rested or self._loop.time() - self._frozen_at < STOPPING_S:
+        if not self.alive or not self._is_resting or self._loop.time() - self._frozen_at < STOPPING_S:
             return self.alive
         try:
             if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
@@ -153,14 +153,15 @@ class ExecutionEnvironment:
         self._current = current
         timeout = self.blueprint.function.timeout_s
         self._deadline = self._loop.call_later(timeout, self._timed_out, current)
-        if self.rested:
+        if self._is_resting:
+            self._is_resting = False
             self._signal(signal.SIGCONT)
         waiting.set_result(current)
         return await current.outcome
 
     def freeze(self) -> None:
         """Stop the process where it is until the next event, as Lambda does."""
-        self.rested = self._is_warm = True
+        self._is_resting = self._is_warm = True
         self._frozen_at = self._loop.time()
         self._signal(signal.SIGSTOP)
 

@@ -63,6 +63,20 @@ def test_only_the_first_event_of_a_busy_environment_is_cold(tmp_path: Path) -> N
     within(tmp_path, scenario)
 
 
+def test_an_environment_that_has_rested_serves_a_line_of_events(tmp_path: Path) -> None:
+    """It goes from one event to the next without a rest, and is not taken for one that was woken by somebody else."""
+
+    async def scenario(cloud: Cloud) -> None:
+        await cloud.get("/narrow/x")
+        pid = cloud.only("narrow").pid
+        await eventually(lambda: state_of(pid) == "T")
+        await asyncio.sleep(2 * STOPPING_S)
+        await asyncio.gather(*(cloud.get("/narrow/x") for _ in range(12)))
+        assert pid in {environment.pid for environment in cloud.pool("narrow").environments}
+
+    within(tmp_path, scenario)
+
+
 def test_a_function_past_its_deadline_is_killed(tmp_path: Path) -> None:
     """At the template's timeout the process gets SIGKILL, the caller an error, and the next event a new process."""
 
