@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from local.stripe_emulator import buyer, refunds, settlement
+from local.stripe_emulator import buyer, disputes, refunds, settlement
 from local.stripe_emulator.account import Account, Answer, Call
+from local.stripe_emulator.dispute_shapes import NETWORK_CODES
 from local.stripe_emulator.errors import invalid_parameter
 from local.stripe_emulator.form import Form
 from local.stripe_emulator.identifiers import new_id
-from local.stripe_emulator.parameters import Choice, Group, Text, Whole
+from local.stripe_emulator.parameters import Choice, Flag, Group, Text, Whole
 
 type Json = dict[str, Any]
 
@@ -71,6 +72,25 @@ def _end_refund(account: Account, refund_id: str, given: Json) -> Answer:
     return settlement.settle(account, "refund", refund_id, given["outcome"])
 
 
+def _dispute(account: Account, _: str, given: Json) -> Answer:
+    """The customer's bank disputes a charge, all of it or `amount`; with `inquiry` it only asks."""
+    with account.storage.transaction():
+        call = Call(account)
+        paid = refunds.charge_named(call, given)
+        return disputes.open_dispute(
+            call,
+            paid,
+            reason=given.get("reason", "fraudulent"),
+            inquiry=given.get("inquiry", False),
+            amount=given.get("amount"),
+        )
+
+
+def _advance_dispute(account: Account, dispute_id: str, given: Json) -> Answer:
+    """The bank decides a dispute, reviews it, closes an inquiry or escalates it to a chargeback."""
+    return settlement.settle(account, "dispute", dispute_id, given["outcome"])
+
+
 def _settle_all(account: Account, _: str, __: Json) -> Answer:
     """Everything that is pending ends now, as it would end by itself; answers how much it was."""
     return Answer({"settled": settlement.settle_due(account, until=float("inf"))})
@@ -92,6 +112,19 @@ ACTS = (
         "/refunds/{id}",
         Group({"outcome": Choice(("succeeded", "failed", "canceled"))}, required=("outcome",)),
         _end_refund,
+    ),
+    Act(
+        "/disputes",
+        Group({**_CHARGED, "reason": Choice(tuple(NETWORK_CODES)), "inquiry": Flag()}),
+        _dispute,
+    ),
+    Act(
+        "/disputes/{id}",
+        Group(
+            {"outcome": Choice(("under_review", "won", "lost", "warning_closed", "escalate"))},
+            required=("outcome",),
+        ),
+        _advance_dispute,
     ),
     Act("/pending", Group(), _settle_all),
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from local.stripe_emulator.account import Account, Answer, Call
 from local.stripe_emulator.cards import CARDS, Decline, test_card_name
+from local.stripe_emulator.disputes import open_dispute
 from local.stripe_emulator.errors import error_object, no_such, refused
 from local.stripe_emulator.events import emit
 from local.stripe_emulator.identifiers import new_id
@@ -54,9 +55,12 @@ def attempt(call: Call, stored: Stored, *, return_url: str | None, authenticated
         "amount_received": intent["amount"],
         "latest_charge": paid["id"],
     }
-    call.storage.insert(Stored(paid, {"method": stored.private["method"]}))
+    kept = Stored(paid, {"method": stored.private["method"]})
+    call.storage.insert(kept)
     save(call.account, stored)
     emit(call, "charge.succeeded", paid)
+    if card.dispute is not None:
+        open_dispute(call, kept, reason=card.dispute.reason, inquiry=card.dispute.inquiry)
     emit(call, "payment_intent.succeeded", intent)
     return Answer(intent)
 

@@ -19,6 +19,14 @@ class Decline:
 
 
 @dataclass(frozen=True)
+class Disputed:
+    """Why the customer's bank disputes a charge as soon as it is made, or only inquires."""
+
+    reason: str
+    inquiry: bool = False
+
+
+@dataclass(frozen=True)
 class TestCard:
     """A test card and what happens when it is charged."""
 
@@ -29,6 +37,7 @@ class TestCard:
     decline: Decline | None = None
     requires_authentication: bool = False
     refund: Literal["succeeds", "pending", "fails"] = "succeeds"
+    dispute: Disputed | None = None
 
 
 _NO_DETAILS = "The bank did not return any further details with this decline."
@@ -76,6 +85,13 @@ CARDS: dict[str, TestCard] = {
     "pm_card_amex": TestCard("American Express, succeeds", "8431", brand="amex"),
     "pm_card_pendingRefund": TestCard("Refunds are pending at first", "7726", refund="pending"),
     "pm_card_refundFail": TestCard("Refunds fail after a while", "5126", refund="fails"),
+    "pm_card_createDispute": TestCard("Disputed as fraudulent", "0259", dispute=Disputed("fraudulent")),
+    "pm_card_createDisputeProductNotReceived": TestCard(
+        "Disputed as not received", "2685", dispute=Disputed("product_not_received")
+    ),
+    "pm_card_createDisputeInquiry": TestCard(
+        "The bank inquires", "1976", dispute=Disputed("fraudulent", inquiry=True)
+    ),
     "pm_card_authenticationRequired": TestCard("3-D Secure", "3184", requires_authentication=True),
     "pm_card_threeDSecure2Required": TestCard("3-D Secure 2", "3220", requires_authentication=True),
     "pm_card_threeDSecureRequiredChargeDeclined": TestCard(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from local.stripe_emulator import events, intents, refunds, sessions
+from local.stripe_emulator import disputes, events, intents, refunds, sessions
 from local.stripe_emulator.account import Answer, Call
 from local.stripe_emulator.errors import no_such
 from local.stripe_emulator.expansion import expand, line_items
@@ -24,117 +24,19 @@ from local.stripe_emulator.parameters import (
     TimeRange,
     Whole,
 )
+from local.stripe_emulator.request_shapes import (
+    CONFIRM_INTENT,
+    CREATE_INTENT,
+    CREATE_REFUND,
+    CREATE_SESSION,
+    UPDATE_DISPUTE,
+    UPDATE_INTENT,
+)
 from local.stripe_emulator.search import search_intents
 
 type Json = dict[str, Any]
 type Handler = Callable[[Call, Json], Answer]
 
-_TYPES = Sequence(Choice(("card",)))
-_CAPTURE = Choice(("automatic", "automatic_async"))
-_ADDRESS = Group(
-    {name: Text(clears=True) for name in ("city", "country", "line1", "line2", "postal_code", "state")}
-)
-_SHIPPING = Group(
-    {"address": _ADDRESS, "name": Text(), "carrier": Text(), "phone": Text(), "tracking_number": Text()},
-    required=("address", "name"),
-)
-_DESCRIBING: Mapping[str, Parameter] = {
-    "description": Text(1000, clears=True),
-    "receipt_email": Text(clears=True),
-    "statement_descriptor": Text(22, clears=True),
-    "statement_descriptor_suffix": Text(22, clears=True),
-}
-_ALLOWED_TYPES: Mapping[str, Parameter] = {
-    "allowed_payment_method_types": Sequence(Text(50)),
-    "payment_method_types": _TYPES,
-}
-_INTENT: Mapping[str, Parameter] = {
-    **EXPAND,
-    **_DESCRIBING,
-    **_ALLOWED_TYPES,
-    "capture_method": _CAPTURE,
-    "metadata": METADATA,
-    "payment_method": Text(),
-    "setup_future_usage": Choice(("off_session", "on_session")),
-    "shipping": _SHIPPING,
-    "transfer_group": Text(clears=True),
-}
-_AMOUNT = Whole(1)
-_CURRENCY = Text(3)
-
-CREATE_INTENT = Group(
-    {
-        **_INTENT,
-        "amount": _AMOUNT,
-        "currency": _CURRENCY,
-        "automatic_payment_methods": Group(
-            {"enabled": Flag(), "allow_redirects": Choice(("always", "never"))}, required=("enabled",)
-        ),
-        "confirm": Flag(),
-        "confirmation_method": Choice(("automatic",)),
-        "return_url": Text(),
-        "use_stripe_sdk": Flag(),
-    },
-    required=("amount", "currency"),
-)
-UPDATE_INTENT = Group({**_INTENT, "amount": _AMOUNT, "currency": _CURRENCY})
-CONFIRM_INTENT = Group(
-    {
-        **EXPAND,
-        "client_secret": Text(),
-        "payment_method": Text(),
-        "receipt_email": Text(clears=True),
-        "return_url": Text(),
-        "setup_future_usage": Choice(("off_session", "on_session")),
-        "shipping": _SHIPPING,
-        "use_stripe_sdk": Flag(),
-    }
-)
-CREATE_SESSION = Group(
-    {
-        **EXPAND,
-        **_ALLOWED_TYPES,
-        "cancel_url": Text(),
-        "client_reference_id": Text(200),
-        "customer_email": Text(800),
-        "expires_at": Whole(0),
-        "line_items": Sequence(
-            Group(
-                {
-                    "price_data": Group(
-                        {
-                            "currency": _CURRENCY,
-                            "product_data": Group({"name": Text(), "description": Text(40_000)}, ("name",)),
-                            "tax_behavior": Choice(("exclusive", "inclusive", "unspecified")),
-                            "unit_amount": Whole(0),
-                        },
-                        required=("currency", "product_data", "unit_amount"),
-                    ),
-                    "quantity": Whole(1, 999_999),
-                },
-                required=("price_data", "quantity"),
-            )
-        ),
-        "locale": Choice(("auto", "de", "en", "en-GB", "es", "fr", "it", "ja", "nl", "pl", "pt", "sv")),
-        "metadata": METADATA,
-        "mode": Choice(("payment",)),
-        "payment_intent_data": Group({**_DESCRIBING, "metadata": METADATA}),
-        "submit_type": Choice(("auto", "book", "donate", "pay")),
-        "success_url": Text(),
-        "ui_mode": Choice(("hosted_page",)),
-    },
-    required=("mode", "line_items", "success_url"),
-)
-CREATE_REFUND = Group(
-    {
-        **EXPAND,
-        "amount": _AMOUNT,
-        "charge": Text(),
-        "metadata": METADATA,
-        "payment_intent": Text(),
-        "reason": Choice(("duplicate", "fraudulent", "requested_by_customer")),
-    }
-)
 _CREATED: Mapping[str, Parameter] = {**PAGING, "created": TimeRange()}
 _RETRIEVE = Group(EXPAND)
 
@@ -242,10 +144,30 @@ def _cancel_refund(call: Call, _: Json) -> Answer:
 
 
 def _list_refunds(call: Call, parameters: Json) -> Answer:
+    return Answer(page(call, "refund", _REFUNDS, parameters, _of_payment(parameters)))
+
+
+def _of_payment(parameters: Json) -> Conditions:
     conditions = Conditions(parameters)
     conditions.equal("payment_intent", parameters.get("payment_intent"))
     conditions.equal("charge", parameters.get("charge"))
-    return Answer(page(call, "refund", "/v1/refunds", parameters, conditions))
+    return conditions
+
+
+def _retrieve_dispute(call: Call, _: Json) -> Answer:
+    return Answer(disputes.load(call, call.path["id"]).body)
+
+
+def _update_dispute(call: Call, parameters: Json) -> Answer:
+    return disputes.update(call, disputes.load(call, call.path["id"]), parameters)
+
+
+def _close_dispute(call: Call, _: Json) -> Answer:
+    return disputes.close(call, disputes.load(call, call.path["id"]))
+
+
+def _list_disputes(call: Call, parameters: Json) -> Answer:
+    return Answer(page(call, "dispute", _DISPUTES, parameters, _of_payment(parameters)))
 
 
 def _retrieve_charge(call: Call, _: Json) -> Answer:
@@ -307,7 +229,8 @@ def _get(
     return Endpoint("GET", path, Group(fields, required), _expanding(handler))
 
 
-_INTENTS, _SESSIONS, _REFUNDS = "/v1/payment_intents", "/v1/checkout/sessions", "/v1/refunds"
+_INTENTS, _SESSIONS = "/v1/payment_intents", "/v1/checkout/sessions"
+_REFUNDS, _DISPUTES = "/v1/refunds", "/v1/disputes"
 
 ENDPOINTS = (
     Endpoint("POST", _INTENTS, CREATE_INTENT, _expanding(_create_intent)),
@@ -361,6 +284,10 @@ ENDPOINTS = (
     _get(_REFUNDS + "/{id}", EXPAND, _retrieve_refund),
     Endpoint("POST", _REFUNDS + "/{id}", Group({**EXPAND, "metadata": METADATA}), _expanding(_update_refund)),
     Endpoint("POST", _REFUNDS + "/{id}/cancel", _RETRIEVE, _expanding(_cancel_refund)),
+    _get(_DISPUTES, {**_CREATED, "payment_intent": Text(), "charge": Text()}, _list_disputes),
+    _get(_DISPUTES + "/{id}", EXPAND, _retrieve_dispute),
+    Endpoint("POST", _DISPUTES + "/{id}", UPDATE_DISPUTE, _expanding(_update_dispute)),
+    Endpoint("POST", _DISPUTES + "/{id}/close", _RETRIEVE, _expanding(_close_dispute)),
     _get("/v1/charges", {**_CREATED, "payment_intent": Text()}, _list_charges),
     _get("/v1/charges/{id}", EXPAND, _retrieve_charge),
     _get("/v1/payment_methods/{id}", EXPAND, _retrieve_payment_method),

@@ -1,6 +1,6 @@
 """How what waits comes to its end: by itself in its time, or at once where a control says so."""
 
-from local.stripe_emulator import pending, refunds
+from local.stripe_emulator import disputes, pending, refunds
 from local.stripe_emulator.account import Account, Answer, Call
 
 
@@ -28,4 +28,8 @@ def _settle_refund(call: Call, object_id: str, outcome: str) -> Answer:
     return refunds.settle(call, refunds.load(call, object_id), outcome)
 
 
-_ENDS = {"refund": _settle_refund}
+def _settle_dispute(call: Call, object_id: str, outcome: str) -> Answer:
+    return disputes.settle(call, disputes.load(call, object_id), outcome)
+
+
+_ENDS = {"dispute": _settle_dispute, "refund": _settle_refund}

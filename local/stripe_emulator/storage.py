@@ -26,6 +26,8 @@ CREATE INDEX IF NOT EXISTS objects_of_an_intent ON objects (kind, json_extract(b
     WHERE kind IN ('charge', 'refund', 'checkout.session');
 CREATE INDEX IF NOT EXISTS refunds_of_a_charge ON objects (json_extract(body, '$.charge'))
     WHERE kind = 'refund';
+CREATE INDEX IF NOT EXISTS disputes_of_a_charge ON objects (json_extract(body, '$.charge'))
+    WHERE kind = 'dispute';
 CREATE INDEX IF NOT EXISTS open_sessions ON objects (json_extract(body, '$.expires_at'))
     WHERE kind = 'checkout.session' AND json_extract(body, '$.status') = 'open';
 

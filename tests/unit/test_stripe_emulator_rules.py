@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from local.stripe_emulator import buyer, events, intents, sessions
 from local.stripe_emulator.account import Account, Call, Settings
 from local.stripe_emulator.delivery import retry_delay, signature
-from local.stripe_emulator.endpoints import CREATE_INTENT, CREATE_SESSION
 from local.stripe_emulator.errors import StripeError
 from local.stripe_emulator.faults import Faults, InvalidFaults, parse_faults
 from local.stripe_emulator.form import decode
 from local.stripe_emulator.idempotency import InFlight, Kept, keep, request_under
+from local.stripe_emulator.request_shapes import CREATE_INTENT, CREATE_SESSION
 from local.stripe_emulator.server import loopback_socket
 from local.stripe_emulator.storage import Storage
 

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import stripe
 
-from local.stripe_emulator import buyer, endpoints, intents, refunds, sessions, settlement
+from local.stripe_emulator import buyer, disputes, endpoints, intents, refunds, sessions, settlement
 from local.stripe_emulator.account import API_VERSION, Account, Call, Settings
 from local.stripe_emulator.errors import StripeError, no_such
 from local.stripe_emulator.parameters import Group, Metadata, Parameter, Sequence, TimeRange
@@ -26,6 +26,7 @@ _CLASSES: dict[str, type[stripe.StripeObject]] = {
     "balance_transaction": stripe.BalanceTransaction,
     "charge": stripe.Charge,
     "checkout.session": stripe.checkout.Session,
+    "dispute": stripe.Dispute,
     "event": stripe.Event,
     "item": stripe.LineItem,
     "payment_intent": stripe.PaymentIntent,
@@ -47,6 +48,7 @@ _ONLY_WHEN_SET: dict[str, set[str]] = {
         "return_url",
         "tax_id_collection",
     },
+    "dispute": set(),
     "event": {"account", "context"},
     "item": {"discounts", "taxes"},
     "payment_intent": {"hooks", "payment_details", "presentment_details"},
@@ -92,7 +94,7 @@ def everything(account: Account) -> list[Json]:
     buyer.authenticate_intent(account, answers[-1]["id"], succeeded=True)
     answers.append(intents.cancel(call, intents.load(call, answers[1]["id"]), "abandoned").body)
     answers.append(refunds.create(call, {"payment_intent": paid["id"], "reason": "duplicate"}).body)
-    answers += _refunds(account, call, given)
+    answers += [*_refunds(account, call, given), *_disputes(account, call, given)]
     line = {
         "price_data": {"currency": "eur", "unit_amount": 500, "product_data": {"name": "Seat"}},
         "quantity": 2,
@@ -128,6 +130,24 @@ def _refunds(account: Account, call: Call, given: Json) -> list[Json]:
         answers.append(made)
     settlement.settle_due(account, until=float("inf"))
     return answers
+
+
+def _disputes(account: Account, call: Call, given: Json) -> list[Json]:
+    """Chargebacks won and lost, an inquiry closed, and one that escalates while a refund is pending."""
+    for card, outcomes in (
+        ("pm_card_createDispute", ["under_review", "won"]),
+        ("pm_card_createDisputeProductNotReceived", ["lost"]),
+        ("pm_card_createDisputeInquiry", ["under_review", "warning_closed"]),
+        ("pm_card_createDisputeInquiry", ["escalate"]),
+    ):
+        paid = intents.create(call, {**given, "payment_method": card, "confirm": True}).body
+        opened = account.storage.select("dispute", "TRUE", (), limit=1)[0]
+        assert opened["payment_intent"] == paid["id"]
+        for outcome in outcomes:
+            settlement.settle(account, "dispute", opened["id"], outcome)
+    stored = disputes.load(call, account.storage.select("dispute", "TRUE", (), limit=1)[0]["id"])
+    evidence = {"evidence": {"customer_name": "Ada", "uncategorized_text": "losing_evidence"}}
+    return [disputes.update(call, stored, evidence).body]
 
 
 def objects_of(bodies: list[Json]) -> list[Json]:
