@@ -9,7 +9,7 @@ from domain.refusals import Refusal
 from runtime.settings import DatabaseSettings, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
-EXPECTED_MIGRATION = "0008_events_by_status.sql"
+EXPECTED_MIGRATION = "0012_outbox_by_status.sql"
 
 
 class Settings(DatabaseSettings):

@@ -58,6 +58,11 @@ BEGIN
 END
 $$;
 
+-- How often this call counts as a delivery: whoever looks for events of its own accord is not Stripe.
+CREATE OR REPLACE FUNCTION deliveries_of_this_call() RETURNS integer
+LANGUAGE sql STABLE
+RETURN (coalesce(nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'actor', '') <> 'system')::integer;
+
 -- Claims a Stripe event: its row is this transaction's until the end, so a parallel delivery waits and then sees what
 -- became of it. DO UPDATE and not DO NOTHING: the one who comes second must read the row too.
 -- Answers {"status": the status before, "attempts", "payment"?, "hold"?}.
@@ -74,9 +79,9 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_event webhook_events_log;
 BEGIN
-    INSERT INTO webhook_events_log AS e (event_id, event_type, status, payload, request_id)
-    VALUES (p_event_id, p_event_type, 'received', p_payload, p_request_id)
-    ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + 1
+    INSERT INTO webhook_events_log AS e (event_id, event_type, status, payload, request_id, deliveries)
+    VALUES (p_event_id, p_event_type, 'received', p_payload, p_request_id, deliveries_of_this_call())
+    ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + excluded.deliveries
     RETURNING * INTO v_event;
     IF v_event.status IN ('processed', 'ignored', 'stale', 'quarantined') THEN
         RETURN jsonb_build_object('status', v_event.status, 'attempts', v_event.attempts);
@@ -231,13 +236,16 @@ BEGIN
 END
 $$;
 
--- What became of the event, in the commit that made it so.
+-- What became of the event, in the commit that made it so. A parked one is tried again once it is twice as old, at first
+-- in every run and at last every six hours.
 CREATE OR REPLACE FUNCTION settle_webhook_event(p_event_id text, p_status text, p_reason text, p_payment_id uuid)
 RETURNS void
 LANGUAGE sql AS $$
     UPDATE webhook_events_log
     SET status = p_status, reason = p_reason, payment_id = coalesce(p_payment_id, payment_id),
-        attempts = attempts + 1, last_error = NULL, next_attempt_at = NULL, processed_at = clock_timestamp()
+        attempts = attempts + 1, last_error = NULL, processed_at = clock_timestamp(),
+        next_attempt_at = CASE WHEN p_status = 'parked'
+            THEN clock_timestamp() + least(clock_timestamp() - received_at, interval '6 hours') END
     WHERE event_id = p_event_id
 $$;
 
@@ -246,26 +254,34 @@ CREATE OR REPLACE FUNCTION note_webhook_event(
     p_event_id text, p_event_type text, p_status text, p_reason text, p_payload jsonb, p_request_id text
 ) RETURNS text
 LANGUAGE sql AS $$
-    INSERT INTO webhook_events_log AS e (event_id, event_type, status, attempts, reason, payload, request_id, processed_at)
-    VALUES (p_event_id, p_event_type, p_status, 1, p_reason, p_payload, p_request_id, now())
-    ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + 1
-    RETURNING CASE WHEN deliveries > 1 AND status IN ('processed', 'ignored', 'stale', 'quarantined') THEN 'duplicate'
+    INSERT INTO webhook_events_log AS e (
+        event_id, event_type, status, attempts, reason, payload, request_id, processed_at, deliveries
+    ) VALUES (
+        p_event_id, p_event_type, p_status, 1, p_reason, p_payload, p_request_id, now(), deliveries_of_this_call()
+    )
+    ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + excluded.deliveries
+    RETURNING CASE WHEN xmax <> 0 AND status IN ('processed', 'ignored', 'stale', 'quarantined') THEN 'duplicate'
                    ELSE status END
 $$;
 
--- An event whose effects were rolled back: the next delivery does it again.
+-- An event whose effects were rolled back: the next delivery does it again, or reconciliation after a pause that doubles.
+-- After twelve tries, a day and more, it is dead: a person has to look. Answers failed or dead.
 CREATE OR REPLACE FUNCTION fail_webhook_event(
     p_event_id text, p_event_type text, p_payload jsonb, p_request_id text, p_reason text, p_error text
-) RETURNS void
+) RETURNS text
 LANGUAGE sql AS $$
     INSERT INTO webhook_events_log AS e (
-        event_id, event_type, status, attempts, reason, last_error, payload, request_id, next_attempt_at
+        event_id, event_type, status, attempts, deliveries, reason, last_error, payload, request_id, next_attempt_at
     ) VALUES (
-        p_event_id, p_event_type, 'failed', 1, p_reason, p_error, p_payload, p_request_id, now() + interval '1 minute'
+        p_event_id, p_event_type, 'failed', 1, deliveries_of_this_call(), p_reason, p_error, p_payload, p_request_id,
+        now() + interval '1 minute'
     )
     ON CONFLICT (event_id) DO UPDATE SET
-        status = 'failed', attempts = e.attempts + 1, deliveries = e.deliveries + 1, reason = excluded.reason,
+        status = CASE WHEN e.attempts >= 11 THEN 'dead' ELSE 'failed' END,
+        attempts = e.attempts + 1, deliveries = e.deliveries + excluded.deliveries, reason = excluded.reason,
         last_error = excluded.last_error,
-        next_attempt_at = now() + least(interval '1 minute' * 2 ^ least(e.attempts, 12), interval '6 hours')
+        next_attempt_at = CASE WHEN e.attempts < 11
+            THEN now() + least(interval '1 minute' * 2 ^ e.attempts, interval '6 hours') END
     WHERE e.status IN ('received', 'parked', 'failed', 'dead')
+    RETURNING status
 $$;

@@ -36,6 +36,8 @@ KEPT_TYPES = frozenset(
     ]
 )
 DONE = frozenset(["processed", "ignored", "stale", "quarantined"])
+# Why an event is parked in silence: somebody else shares the account.
+FOREIGN = "not made by this system"
 NO_EFFECT = Decision(Action.NOTHING)
 MAY_REFUND = frozenset([Action.REFUND, Action.RELEASE_AND_REFUND, Action.SEAT_AGAIN_OR_REFUND])
 
@@ -60,7 +62,9 @@ def apply_event(
     except Exception as failure:
         logger.exception("the event was not applied")
         count("WebhookFailed")
-        _keep_as_failed(database, event, failure, context)
+        if _keep_as_failed(database, event, failure, context) == "dead":
+            count("WebhookDead")
+            logger.error("an event is dead: a person has to look")
         raise refusals.EventNotApplied from failure
     count("Webhook" + outcome.title())
     logger.info("webhook", extra={"outcome": outcome, "event_type": event["type"]})
@@ -86,6 +90,7 @@ def _apply(
             reason="kept until it is acted on" if kept else None,
             payload=event if kept else {},
             request_id=context["request_id"] or "",
+            context=context,
         )
     )
 
@@ -126,7 +131,7 @@ def _judge(settings: StripeSettings, claimed: Mapping[str, Any], seen: Observati
     if claimed["status"] in DONE:
         return Verdict("duplicate")
     if "payment" not in claimed:
-        return Verdict("parked", "no such payment here" if seen.payment_id else "not made by this system")
+        return Verdict("parked", "no such payment here" if seen.payment_id else FOREIGN)
     payment, hold = locked_payment(claimed)
     identify(payment_id=payment.id, reservation_id=payment.reservation_id)
     wrong = reason_to_quarantine(
@@ -194,10 +199,10 @@ def claim_and_apply(
 
 def _keep_as_failed(
     database: Database, event: Mapping[str, Any], failure: Exception, context: Context
-) -> None:
+) -> str | None:
     """The effects are rolled back; the event is kept in a transaction of its own, so that nothing is lost meanwhile."""
     try:
-        database.run(
+        return database.run(
             lambda conn: webhook_events.fail_webhook_event(
                 conn,
                 event_id=event["id"],
@@ -206,7 +211,9 @@ def _keep_as_failed(
                 request_id=context["request_id"] or "",
                 reason=type(failure).__name__,
                 error=str(failure)[:500],
+                context=context,
             )
         )
     except refusals.Refusal:
         logger.warning("the failed event could not be kept either; stripe brings it again")
+        return None

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg import Cursor
 from psycopg.types.json import Jsonb
 
-from database.connection import Connection, call
+from database.connection import Connection, Context, call
 
 
 def claim_webhook_event(
@@ -51,12 +51,14 @@ def fail_webhook_event(
     request_id: str,
     reason: str,
     error: str,
-) -> None:
-    """Keeps an event whose effects were rolled back, to be done when Stripe brings it again."""
-    call(
+    context: Context,
+) -> str | None:
+    """Keeps an event whose effects were rolled back: `failed`, to be done again, or `dead` after twelve tries."""
+    return call(
         conn,
         "SELECT fail_webhook_event(%s, %s, %s, %s, %s, %s)",
         [event_id, event_type, Jsonb(payload), request_id, reason, error],
+        context=context,
     )
 
 
@@ -69,10 +71,12 @@ def note_webhook_event(
     reason: str | None,
     payload: Mapping[str, Any],
     request_id: str,
+    context: Context,
 ) -> str:
     """Keeps an event that nothing is done with: `status`, or `duplicate` where it is settled already."""
     return call(
         conn,
         "SELECT note_webhook_event(%s, %s, %s, %s, %s, %s)",
         [event_id, event_type, status, reason, Jsonb(payload), request_id],
+        context=context,
     )

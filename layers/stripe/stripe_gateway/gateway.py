@@ -4,7 +4,7 @@ Every request has 2.5 s a try and three tries, 8 s in all, under one idempotency
 must not have a database transaction open.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ import stripe
 from domain.payment import Observation
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, observe
+from stripe_gateway.webhook import storable_event
 
 SECONDS_A_TRY = 2.5
 RETRIES = 2
@@ -123,6 +124,22 @@ class StripeGateway:
                 if metadata.get(REFUND_ID) == refund_id and candidate.status not in ("failed", "canceled"):
                     return StripeRefund(candidate.id, candidate.status or "pending")
         return None
+
+    def list_events(
+        self, types: Sequence[str], *, since: int, after: str | None = None
+    ) -> tuple[list[Mapping[str, Any]], bool]:
+        """A page of the events of these types (20 at most) since `since` (epoch seconds), and whether there are more.
+
+        Newest first, those that come after the event `after` (https://docs.stripe.com/api/pagination), without client
+        secrets. Stripe lists the events of the last 30 days (https://docs.stripe.com/api/events/list), delivered or
+        not: `delivery_success` speaks of all of the account's endpoints, and 2xx is not yet what we have committed.
+        """
+        parameters: dict[str, Any] = {"types": list(types), "created": {"gte": since}, "limit": PAGE}
+        if after:
+            parameters["starting_after"] = after
+        with _failures():
+            page = self._client.events.list(parameters)  # pyright: ignore[reportArgumentType] - built in two steps
+            return [storable_event(event.to_dict()) for event in page.data], page.has_more
 
     def fetch_object(self, kind: str, object_id: str) -> Mapping[str, Any]:
         """A `payment_intent` or `checkout.session` by its id, in the API version that this code was written for."""

@@ -46,6 +46,14 @@ def verify(payload: bytes, signature: str | None, secrets: Sequence[str]) -> Map
     return event
 
 
+def storable_event(listed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An event as Stripe's list has it, in the form in which a delivered one is kept. Raises `NotAnEvent`."""
+    event = _storable(listed)
+    if not _is_event(event):
+        raise NotAnEvent
+    return event
+
+
 def _signed(payload: bytes, signature: str, secret: str) -> bool:
     """Whether any `v1` of `t=<seconds>,v1=<hex>,...` is the secret's, and the time stamp within bounds either way.
 
