@@ -1,11 +1,13 @@
 """Servers that take what the functions send to the outside world, answer kindly, and remember it.
 
-`GET /_requests` tells what came: `[{"method", "path", "headers", "body"}]`, the oldest first.
+`GET /_requests` tells what came: `[{"method", "path", "headers", "body"}]`, the oldest first. What the outside world has
+heard it does not forget when the cloud is killed: it is kept in a file.
 """
 
 import json
 import socket
 from collections import deque
+from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import web
@@ -16,8 +18,12 @@ REMEMBERED = 10_000
 class Sink:
     """Takes any request with 200; as a GitHub, also answers the calls about issues as GitHub does."""
 
-    def __init__(self, *, github: bool = False) -> None:
-        self.requests: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+    def __init__(self, memory: Path, *, github: bool = False) -> None:
+        """`memory`: a file of JSON lines, made unless it is there."""
+        memory.touch(mode=0o600)
+        self._memory = memory
+        with memory.open() as heard:
+            self.requests = deque((_object(line) for line in heard if line.endswith("\n")), maxlen=REMEMBERED)
         self.issues: list[dict[str, Any]] = []
         self.github = github
         self._runner = web.ServerRunner(web.Server(self._serve))
@@ -42,6 +48,8 @@ class Sink:
             "body": body,
         }
         self.requests.append(entry)
+        with self._memory.open("a") as memory:
+            memory.write(json.dumps(entry) + "\n")
         if self.github:
             return self._as_github(request, body)
         return web.json_response({"received": True})

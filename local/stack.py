@@ -158,7 +158,7 @@ class _Cloud:
 
     async def _open_sinks(self) -> None:
         for name in ("notifications", "github"):
-            sink = Sink(github=name == "github")
+            sink = Sink(self.folder / f"{name}.jsonl", github=name == "github")
             await sink.open(_listen(self.ports[name]))
             self.parts.push_async_callback(sink.close)
 

@@ -9,27 +9,21 @@ import os
 import secrets
 import signal
 import sys
-import traceback
 from pathlib import Path
-from random import Random
-from typing import Any
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector
-
-from local.demo.browser import Browser
-from local.demo.buyers import Buyer, Catalogue, Crowd
-from local.demo.cloud import cloud_of_its_own
-from local.demo.evidence import Finding, findings, invocations
-from local.demo.hall_operator import Operator
-from local.demo.report import print_summary, print_table, summary_of, write_report
-from local.demo.scenes import Programme, Sale
+from local.child import free_port
+from local.demo.cloud import OwnCloud, cloud_of_its_own
+from local.demo.evidence import Finding, cut_short, findings
+from local.demo.hardships import hard_enough
+from local.demo.ledger import Ledger
+from local.demo.programme import Programme
+from local.demo.report import Invocations, print_summary, print_table, summary_of, verdict_of, write_report
+from local.demo.scenes import Story
 from local.demo.script import BUYERS, seats_for, write_scripts
-from local.demo.shop import Shop
-from local.demo.weather import Weather
+from local.demo.stage import Stage, on_stage, through_proxy
 from local.errors import CannotStart
 
 FEWEST_BUYERS = 60
-CALL_TIMEOUT_S = 60
 
 
 def main() -> int:
@@ -44,11 +38,12 @@ def main() -> int:
     print(
         f"seed {arguments.seed} (make demo SEED={arguments.seed} repeats the script; who wins a race may differ)"
     )
+    port = free_port()
     try:
         programme.say("The cloud starts: PostgreSQL, Lambda's runtime, function URLs, schedules, a Stripe.")
-        with cloud_of_its_own(folder / "demo") as stack:
-            found, sale = asyncio.run(_play(arguments, stack, programme))
-            runs = invocations(folder / "demo" / "logs")
+        with cloud_of_its_own(folder / "demo", through_proxy(port)) as cloud:
+            found, stage = asyncio.run(_play(arguments, cloud, port, programme))
+            runs = Invocations.told_by(folder / "demo" / "logs")
         programme.say("The cloud is down.")
     except CannotStart as problem:
         print(problem, file=sys.stderr)
@@ -57,18 +52,15 @@ def main() -> int:
         print("interrupted: the cloud is down", file=sys.stderr)
         return 130
     print_table(found)
-    summary = summary_of(sale, runs)
+    summary = summary_of(stage, runs)
     print_summary(summary)
     write_report(
-        report, found, seed=arguments.seed, summary=summary, counts=dict(sale.counts), invocations=dict(runs),
-        scenes=programme.scenes,
+        report, found, seed=arguments.seed, summary=summary, counts=dict(stage.sale.counts),
+        invocations=dict(runs.by_function), scenes=programme.scenes, kills=dict(stage.kills.counts),
+        cuts=stage.cuts.to_json(),
     )  # fmt: skip
-    broken = [each.promise for each in found if not each.held]
-    verdict = (
-        f"{len(broken)} of {len(found)} promises BROKEN" if broken else f"all {len(found)} promises held"
-    )
-    programme.say(f"{verdict}; {report}")
-    return 1 if broken else 0
+    programme.say(f"{verdict_of(found)}; {report}")
+    return 0 if all(each.held for each in found) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,65 +81,32 @@ def _enough(text: str) -> int:
 
 
 async def _play(
-    arguments: argparse.Namespace, stack: dict[str, Any], programme: Programme
-) -> tuple[list[Finding], Sale]:
-    connector, timeout = TCPConnector(limit=0), ClientTimeout(total=CALL_TIMEOUT_S)
-    async with ClientSession(connector=connector, timeout=timeout) as http:
-        sale = await _prepare(arguments, stack, programme, http)
+    arguments: argparse.Namespace, cloud: OwnCloud, port: int, programme: Programme
+) -> tuple[list[Finding], Stage]:
+    async with on_stage(
+        cloud,
+        port,
+        programme,
+        seed=arguments.seed,
+        seats=seats_for(arguments.buyers),
+        scripts=write_scripts(arguments.seed, arguments.buyers),
+        sabotage=arguments.sabotage,
+    ) as stage:
+        sale = stage.sale
         found: list[Finding] = []
         try:
-            await sale.run()
+            await Story(sale, stage.kills, stage.cuts).play()
         except Exception as failure:  # noqa: BLE001 - whatever it was, what has happened so far is judged
-            found.append(_cut_short("the sale is played to its end", failure))
+            found.append(cut_short("the sale is played to its end", failure))
         programme.say("Every side is asked what it knows.")
         try:
             await sale.count()
-            found += await findings(sale, stack)
+            ledger = await Ledger.read(sale, cloud.stack)
+            found += await findings(sale, cloud.stack, ledger, killed=stage.kills.environments)
+            found.append(hard_enough(sale, ledger, stage.kills, stage.cuts))
         except Exception as failure:  # noqa: BLE001 - a witness that cannot be heard is no witness
-            found.append(_cut_short("every side can be asked what it knows", failure))
-        return found, sale
-
-
-def _cut_short(promise: str, failure: Exception) -> Finding:
-    traceback.print_exception(failure)
-    return Finding(promise, "cut short", "", "", f"{type(failure).__name__}: {failure}", held=False)
-
-
-async def _prepare(
-    arguments: argparse.Namespace, stack: dict[str, Any], programme: Programme, http: ClientSession
-) -> Sale:
-    stripe = stack["stripe"]
-    shop = Shop(http, stack["functions"])
-    catalogue = await _catalogue(shop)
-    operator = Operator(stack["database_admin_url"], catalogue.concert_id, catalogue.chair_id)
-    await operator.open_hall(seats_for(arguments.buyers))
-    if arguments.sabotage:
-        programme.say("A guard is switched off: this demo should fail.")
-        await operator.sabotage(arguments.sabotage)
-    crowd = Crowd(shop, Browser(http, stripe["api_base"], stripe["secret_key"]), catalogue, arguments.seed)
-    return Sale(
-        http=http,
-        base_url=stack["base_url"],
-        buyers=[Buyer(script, crowd) for script in write_scripts(arguments.seed, arguments.buyers)],
-        crowd=crowd,
-        operator=operator,
-        weather=Weather(http, stripe["api_base"], Random(f"{arguments.seed}:weather")),
-        programme=programme,
-        random=Random(f"{arguments.seed}:waiting list"),
-    )
-
-
-async def _catalogue(shop: Shop) -> Catalogue:
-    offerings = {offering["slug"]: offering for offering in await shop.offerings()}
-    concert, haircut = offerings["autumn-concert"], offerings["haircut"]
-    return Catalogue(
-        concert_id=(await shop.slots("autumn-concert"))[0]["id"],
-        chair_id=(await shop.slots("haircut"))[0]["id"],
-        seat_amount=concert["unit_amount"],
-        chair_amount=haircut["unit_amount"],
-        add_ons=[(add_on["id"], add_on["unit_amount"]) for add_on in concert["add_ons"]],
-        currency=concert["currency"],
-    )
+            found.append(cut_short("every side can be asked what it knows", failure))
+        return found, stage
 
 
 if __name__ == "__main__":

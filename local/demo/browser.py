@@ -1,6 +1,7 @@
 """A buyer's browser at Stripe: the card form of an intent, the page of a hosted session, the bank's 3-D Secure."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from typing import Any
 from aiohttp import ClientError, ClientSession
 
 PUBLISHABLE_KEY = "pk_test_demo"
-TRIES = 8
+PATIENCE_S = 90.0  # Stripe itself is killed here, and started again
+PAUSE_S = 0.1
 
 
 class Paid(StrEnum):
@@ -21,16 +23,19 @@ class Paid(StrEnum):
     CLOSED = "closed"
 
 
-_END_OF_AN_INTENT = {"succeeded": Paid.PAID, "requires_payment_method": Paid.DECLINED}
-
-
 class StripeSilent(Exception):
     """Stripe's address did not answer, however often it was asked."""
 
 
+type Reply = tuple[int, dict[str, Any]]
+
+
 @dataclass
 class Browser:
-    """Talks to Stripe with a publishable key and the client secret, as Stripe.js does."""
+    """Talks to Stripe with a publishable key and the client secret, as Stripe.js does.
+
+    Whenever a connection breaks nobody knows whether the card was charged: the browser looks before it does anything.
+    """
 
     http: ClientSession
     api_base: str
@@ -50,62 +55,72 @@ class Browser:
         intent_id, secret = payment["payment_intent_id"], payment["client_secret"]
         form = {"key": PUBLISHABLE_KEY, "client_secret": secret, "payment_method": card}
         path = f"/v1/payment_intents/{intent_id}"
-        try:
-            status, body = await self._send("POST", f"{path}/confirm", form=form)
-        except ClientError:
-            # Nobody knows whether the card was charged: the page looks before it does anything else.
-            self.seen["connections lost while paying"] += 1
-            status, body = 0, {}
+        status, intent = await self._try("POST", f"{path}/confirm", form=form)
         if status == 402:
             return Paid.DECLINED
+        look = f"{path}?key={PUBLISHABLE_KEY}&client_secret={secret}"
         if status != 200:
-            body = await self._look(f"{path}?key={PUBLISHABLE_KEY}&client_secret={secret}")
-        if body["status"] == "requires_action":
+            intent = await self._look(look)
+        if intent["status"] == "requires_action":
             self.seen["3-D Secure"] += 1
-            outcome = "failed" if fails_authentication else "succeeded"
-            status, body = await self._send(
-                "POST", f"/_emulator/payment_intents/{intent_id}/authenticate", json={"outcome": outcome}
-            )
-            if status != 200:  # declined after all, or cancelled meanwhile
-                return Paid.DECLINED if status == 402 else Paid.CLOSED
-        return _END_OF_AN_INTENT.get(body["status"], Paid.CLOSED)
+            outcome = {"outcome": "failed" if fails_authentication else "succeeded"}
+            url = f"/_emulator/payment_intents/{intent_id}/authenticate"
+            status, _ = await self._try("POST", url, json=outcome)
+            if status == 402:
+                return Paid.DECLINED
+            intent = await self._look(look)
+        match intent["status"]:
+            case "succeeded":
+                return Paid.PAID
+            case "requires_payment_method" | "requires_action":
+                return Paid.DECLINED
+            case _:
+                return Paid.CLOSED
 
     async def _submit_page(self, session_id: str, card: str, fails_authentication: bool) -> Paid:
         page = f"/_emulator/checkout/{session_id}"
-        status, body = await self._send("POST", f"{page}/pay", json={"payment_method": card})
-        if status == 200 and body["status"] == "open":
+        status, session = await self._try("POST", f"{page}/pay", json={"payment_method": card})
+        if status == 200 and session["status"] == "open":
             self.seen["3-D Secure"] += 1
-            outcome = "failed" if fails_authentication else "succeeded"
-            status, body = await self._send("POST", f"{page}/authenticate", json={"outcome": outcome})
-            if status == 200 and body["status"] == "open":
-                return Paid.DECLINED
+            outcome = {"outcome": "failed" if fails_authentication else "succeeded"}
+            status, session = await self._try("POST", f"{page}/authenticate", json=outcome)
         if status == 402:
             return Paid.DECLINED
-        return Paid.PAID if status == 200 and body["payment_status"] == "paid" else Paid.CLOSED
+        if status != 200:
+            session = await self.session(session_id)
+        if session["status"] == "open":
+            return Paid.DECLINED
+        return Paid.PAID if session["payment_status"] == "paid" else Paid.CLOSED
 
-    async def _look(self, path: str) -> dict[str, Any]:
-        for _ in range(TRIES):
-            try:
-                return (await self._send("GET", path))[1]
-            except ClientError:
-                await asyncio.sleep(0.05)
+    async def session(self, session_id: str) -> dict[str, Any]:
+        """A page as the account's owner sees it."""
+        return await self._look(f"/v1/checkout/sessions/{session_id}", owner=True)
+
+    async def _look(self, path: str, *, owner: bool = False) -> dict[str, Any]:
+        give_up_at = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up_at:
+            status, body = await self._try("GET", path, owner=owner)
+            if status == 200:
+                return body
+            await asyncio.sleep(PAUSE_S)
         raise StripeSilent(path)
 
-    async def intent_of_session(self, session_id: str) -> str | None:
-        """The intent behind a page, as the account's owner sees it."""
-        headers = {"Authorization": f"Bearer {self.secret_key}"}
-        async with self.http.get(
-            f"{self.api_base}/v1/checkout/sessions/{session_id}", headers=headers
-        ) as response:
-            return (await response.json())["payment_intent"]
-
-    async def _send(
+    async def _try(
         self,
         method: str,
         path: str,
         *,
         form: Mapping[str, str] | None = None,
         json: Mapping[str, str] | None = None,
-    ) -> tuple[int, dict[str, Any]]:
-        async with self.http.request(method, self.api_base + path, data=form, json=json) as response:
-            return response.status, await response.json()
+        owner: bool = False,
+    ) -> Reply:
+        """Status 0 where the connection broke."""
+        headers = {"Authorization": f"Bearer {self.secret_key}"} if owner else {}
+        try:
+            async with self.http.request(
+                method, self.api_base + path, data=form, json=json, headers=headers
+            ) as response:
+                return response.status, await response.json()
+        except (ClientError, TimeoutError):
+            self.seen["connections lost while paying"] += 1
+            return 0, {}

@@ -70,6 +70,8 @@ class Buyer:
         self.price = 0
         self.reservation: dict[str, Any] = {}
         self.payment: dict[str, Any] = {}
+        self.booking_id: str | None = None
+        self.was_told_cancelled = False
         self.charged = False
         self._visits = 0
 
@@ -77,6 +79,11 @@ class Buyer:
     def reservation_id(self) -> str:
         """The id of the hold that was granted."""
         return self.reservation["id"]
+
+    @property
+    def payment_at_stripe(self) -> str:
+        """The intent or the session that the buyer was given."""
+        return self.payment.get("payment_intent_id") or self.payment["checkout_session_id"]
 
     async def come(self, *, after_s: float = 0.0) -> None:
         """Try to hold, and then do what the script says; who comes a second time means it."""
@@ -163,7 +170,7 @@ class Buyer:
         if self.script.second_tab:
             self.crowd.second_tabs += 1
             other = await self.crowd.shop.pay(request, token, None)
-            if other.body.get("payment_id") != self.payment["payment_id"]:
+            if not other.says_come_again and other.body.get("payment_id") != self.payment["payment_id"]:
                 self._was_told(f"a second tab was told {other.kind} {other.body.get('payment_id')}")
         return True
 
@@ -218,7 +225,7 @@ class Buyer:
         """End the hold, unless it is paid already."""
         answer = await self.crowd.shop.cancel(self.reservation_id, self.reservation["token"])
         if answer.kind == "200":
-            self.end = End.CANCELLED
+            self.end, self.was_told_cancelled = End.CANCELLED, True
         elif answer.kind != "409 already-paid":
             self.end = End.NOT_SERVED
 
@@ -227,8 +234,8 @@ class Buyer:
         self.end = End.PAID
         give_up_at = time.monotonic() + BOOKING_PATIENCE_S
         while time.monotonic() < give_up_at:
-            if (await self.look()).get("booking_id"):
-                self.end = End.BOOKED
+            if booking_id := (await self.look()).get("booking_id"):
+                self.end, self.booking_id = End.BOOKED, booking_id
                 return
             await asyncio.sleep(LOOKS_AGAIN_S)
 

@@ -2,17 +2,42 @@
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from local.demo.evidence import Finding
-from local.demo.scenes import Sale
+from local.demo.sale import Sale
+from local.demo.stage import Stage
 
 WIDTH = 116
 WITNESSES = (("database", "the database"), ("stripe", "Stripe"), ("buyers", "the buyers"))
+
+
+@dataclass(frozen=True)
+class Invocations:
+    """How often each function ran, how often it was started first, and how runs ended that did not succeed."""
+
+    by_function: Counter[str] = field(default_factory=Counter[str])
+    cold_starts: Counter[str] = field(default_factory=Counter[str])
+    failures: Counter[str] = field(default_factory=Counter[str])
+
+    @classmethod
+    def told_by(cls, logs: Path) -> "Invocations":
+        """By the platform's reports; a killed cloud makes none of what it was at."""
+        runs = cls()
+        for file in sorted(logs.glob("*.jsonl")):
+            for line in file.read_text(errors="replace").splitlines():
+                if '"platform.report"' in line:
+                    report = json.loads(line)
+                    runs.by_function[file.stem] += 1
+                    runs.cold_starts[file.stem] += bool(report["cold"])
+                    if report["status"] != "success":
+                        runs.failures[report["status"]] += 1
+        return runs
 
 
 def print_table(found: Sequence[Finding]) -> None:
@@ -22,23 +47,20 @@ def print_table(found: Sequence[Finding]) -> None:
         print(f"{'held' if each.held else 'BROKEN':<8}{each.promise:<70}{each.figure}")
         for name, witness in WITNESSES:
             if said := getattr(each, name):
-                print(
-                    textwrap.fill(
-                        said, WIDTH, initial_indent=f"{'':8}{witness:<14}", subsequent_indent=" " * 22
-                    )
-                )
+                _print_indented(said, f"{'':8}{witness:<14}", 22)
     print("-" * WIDTH)
 
 
-def summary_of(sale: Sale, runs: Mapping[str, int]) -> dict[str, Any]:
+def summary_of(stage: Stage, runs: Invocations) -> dict[str, Any]:
     """The figures of the sale."""
+    sale = stage.sale
     crowd, browser = sale.crowd, sale.crowd.browser.seen
     return {
         "buyers": len(sale.buyers),
         "holds granted": crowd.seen["holds granted"],
         "sold out answers": crowd.seen["sold out answers"],
         "seats sold": f"{sale.counts['seats sold']} of {sale.counts['seats']}",
-        "chairs sold": f"{sale.counts['chairs sold']} of 1",
+        "chairs sold": f"{sale.counts['chairs sold']} of {sale.counts['chairs']}",
         "payments as intent / as hosted session": (
             f"{crowd.seen['payments as payment_intent']} / {crowd.seen['payments as checkout_session']}"
         ),
@@ -52,17 +74,35 @@ def summary_of(sale: Sale, runs: Mapping[str, int]) -> dict[str, Any]:
             f"{sale.counts['late payments seated']} / {sale.counts['late payments refunded']}"
         ),
         "Stripe calls cut off after their work": sale.counts["Stripe calls cut off after their work"],
+        **broken_by(stage),
         "events / copies delivered": f"{sale.counts['events']} / {sale.counts['copies']}",
-        "invocations / cold starts": f"{sum(runs.values()) - runs['cold starts']} / {runs['cold starts']}",
+        **run_by(runs),
         "p50 of a hold, in the crowd": f"{_p50(sale, 'hold')} ms",
         "p50 of opening a payment, in the crowd": f"{_p50(sale, 'pay')} ms",
+    }
+
+
+def broken_by(stage: Stage) -> dict[str, Any]:
+    """What was killed, and how often the network was cut."""
+    return {
+        "killed -9": ", ".join(f"{count} {what}" for what, count in stage.kills.counts.most_common()),
+        "connections to the database cut": stage.cuts.cuts.total(),
+    }
+
+
+def run_by(runs: Invocations) -> dict[str, Any]:
+    """How often the functions ran."""
+    failures = ", ".join(f"{count} {what}" for what, count in runs.failures.most_common())
+    return {
+        "invocations / cold starts": f"{runs.by_function.total()} / {runs.cold_starts.total()}",
+        "invocations that died": failures or "none",
     }
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """One figure a line."""
     for name, figure in summary.items():
-        print(f"{name:<50}{figure}")
+        _print_indented(str(figure), f"{name:<50}", 50)
 
 
 def write_report(file: Path, found: Sequence[Finding], **more: object) -> None:
@@ -75,6 +115,16 @@ def write_report(file: Path, found: Sequence[Finding], **more: object) -> None:
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(document, indent=2) + "\n")
     unfinished.replace(file)
+
+
+def verdict_of(found: Sequence[Finding]) -> str:
+    """In one line."""
+    broken = sum(not each.held for each in found)
+    return f"{broken} of {len(found)} promises BROKEN" if broken else f"all {len(found)} promises held"
+
+
+def _print_indented(text: str, first: str, indent: int) -> None:
+    print(textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=" " * indent))
 
 
 def _p50(sale: Sale, call: str) -> int:

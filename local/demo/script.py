@@ -3,7 +3,7 @@
 The script repeats; who wins a race does not, that is what a race is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -83,8 +83,8 @@ def write_scripts(seed: str, buyers: int) -> list[Script]:
     """The scripts of all buyers, the same for the same seed and number."""
     share = buyers / BUYERS
     tempers = [temper for temper, count in FIRST_TO_COME.items() for _ in range(max(1, round(count * share)))]
-    scripts = [_script(seed, number, temper) for number, temper in enumerate(tempers)]
-    return scripts + [_script(seed, number, None) for number in range(len(tempers), buyers)]
+    scripts = [write_script(seed, number, temper) for number, temper in enumerate(tempers)]
+    return scripts + [write_script(seed, number) for number in range(len(tempers), buyers)]
 
 
 def seats_for(buyers: int) -> int:
@@ -92,10 +92,13 @@ def seats_for(buyers: int) -> int:
     return min(SEATS, max(FEWEST_SEATS, SEATS * buyers // BUYERS))
 
 
-def _script(seed: str, number: int, temper: Temper | None) -> Script:
+def write_script(
+    seed: str, number: int, temper: Temper | None = None, tempers: Mapping[Temper, int] = EVERYBODY_ELSE
+) -> Script:
+    """One of the first to come if a temper is given, else somebody with one of `tempers`, by their weights."""
     random = Random(f"{seed}:{number}")
     first = temper is not None
-    chosen = temper or _drawn(random, EVERYBODY_ELSE.items())
+    chosen = temper or _drawn(random, tempers.items())
     wish: Wish = "concert" if first else _drawn(random, (("concert", 85), ("chair", 10), ("both", 5)))
     if chosen is Temper.LEAVES_PAGE_OPEN and first and number % 6 == 0:
         wish = "chair"

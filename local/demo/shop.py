@@ -10,8 +10,10 @@ from typing import Any, cast
 
 from aiohttp import ClientError, ClientSession
 
-# What each call may be answered: status, and the slug of a problem. 429 without a slug is the platform's throttle.
-_ALWAYS = frozenset({"409 lock-timeout", "429", "503 database-unavailable"})
+# What each call may be answered: status, and the slug of a problem. Without a slug it is the platform's: 429 is its
+# throttle, 502 an execution environment that was killed, 0 a connection that broke because all of it was killed.
+PLATFORM = frozenset({"0", "429", "502"})
+_ALWAYS = PLATFORM | {"409 lock-timeout", "503 database-unavailable"}
 _PAYMENT = frozenset({"503 payment-provider-unavailable"})
 NAMED_ANSWERS: Mapping[str, frozenset[str]] = {
     "offerings": _ALWAYS | {"200"},
@@ -31,9 +33,10 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "cancel": frozenset({"status"}),
 }
 PROBLEM_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
-COME_AGAIN = frozenset({"409 lock-timeout", "409 request-in-progress", "429"})
-PATIENCE_S = 30.0
+COME_AGAIN = PLATFORM | {"409 lock-timeout", "409 request-in-progress"}
+PATIENCE_S = 60.0
 PAUSE_S = 0.4
+LONGEST_PAUSE_S = 5.0  # buyers come sooner than they are told to
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Shop:
 
     http: ClientSession
     functions: Mapping[str, str]
+    patience_s: float = PATIENCE_S
     kinds: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     unnamed: list[str] = field(default_factory=list[str])
     milliseconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
@@ -113,12 +117,12 @@ class Shop:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Make a call, and make it again while the answer asks for that, as a page would; the last answer."""
-        give_up_at = time.monotonic() + PATIENCE_S
+        give_up_at = time.monotonic() + self.patience_s
         while True:
             answer = await self._ask_once(call, method, self.functions[function] + path, body, headers or {})
             if not answer.says_come_again or time.monotonic() > give_up_at:
                 return answer
-            await asyncio.sleep(float(answer.headers.get("Retry-After", PAUSE_S)))
+            await asyncio.sleep(min(float(answer.headers.get("Retry-After", PAUSE_S)), LONGEST_PAUSE_S))
 
     async def _ask_once(
         self,
@@ -154,8 +158,8 @@ def complaint(call: str, answer: Answer) -> str | None:
     """What is wrong with an answer: not one that this call may get, or not in the form that it must have."""
     if answer.kind not in NAMED_ANSWERS[call]:
         return f"{answer.kind} {answer.text[:160]}"
-    if answer.kind == "429":
-        return None  # the platform's own
+    if answer.kind in PLATFORM:
+        return None
     missing: set[str] = set()
     if " " in answer.kind:
         if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):

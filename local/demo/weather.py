@@ -1,11 +1,12 @@
 """What goes wrong at Stripe during the sale, through the emulator's fault script."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession
 
 UNLIKELY = 0.05
 SHUFFLE_MS = 1200
@@ -13,6 +14,8 @@ MOST_COPIES = 5
 DARK_CALLS = 12
 CHANGES_EVERY_S = 0.25
 ENDLESS = 10**9
+PATIENCE_S = 90.0  # Stripe itself is killed here, and started again
+PAUSE_S = 0.1
 
 
 @dataclass
@@ -55,14 +58,25 @@ class Weather:
 
     async def deliveries(self) -> list[dict[str, Any]]:
         """How the delivery of each event stands."""
-        async with self.http.get(f"{self.api_base}/_emulator/deliveries") as response:
-            return await response.json()
+        return await self._ask("GET", "deliveries")
 
     async def _get(self) -> dict[str, Any]:
-        async with self.http.get(f"{self.api_base}/_emulator/faults") as response:
-            return await response.json()
+        return await self._ask("GET", "faults")
 
     async def _put(self, script: dict[str, Any]) -> None:
-        async with self.http.put(f"{self.api_base}/_emulator/faults", json=script) as response:
-            if response.status != 200:
-                raise RuntimeError(f"the emulator refuses the fault script: {await response.text()}")
+        await self._ask("PUT", "faults", script)
+
+    async def _ask(self, method: str, what: str, body: object = None) -> Any:
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                async with self.http.request(
+                    method, f"{self.api_base}/_emulator/{what}", json=body
+                ) as answer:
+                    if answer.status != 200:
+                        raise RuntimeError(f"the emulator refuses {what}: {await answer.text()}")
+                    return await answer.json()
+            except (ClientError, TimeoutError):
+                if time.monotonic() > give_up_at:
+                    raise
+            await asyncio.sleep(PAUSE_S)

@@ -1,0 +1,107 @@
+"""Kill -9 of whatever the cloud consists of, and deaths at the moments that the code itself names."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from local.demo.cloud import ROOT, OwnCloud
+
+AT_WORK = 0.9  # of the kills of an execution environment, so many wait for one that is at work
+SOON_S = 0.5
+PATIENCE_S = 5.0
+LOOKS_AGAIN_S = 0.02
+
+
+def kill_points() -> list[str]:
+    """Every kill point that the functions' code names."""
+    sources = [*Path(ROOT, "functions").rglob("*.py"), *Path(ROOT, "shared").rglob("*.py")]
+    return sorted(
+        {name for source in sources for name in re.findall(r'kill_point\("([^"]+)"\)', source.read_text())}
+    )
+
+
+@dataclass(frozen=True)
+class Trap:
+    """The file that the functions look into at their kill points: KILL_POINT_FILE."""
+
+    file: Path
+
+    def set(self, point: str) -> None:
+        """Whoever comes past this point next takes the file away and dies."""
+        self.file.write_text(point)
+
+    @property
+    def has_sprung(self) -> bool:
+        """Whether somebody has died there."""
+        return not self.file.exists()
+
+    def remove(self) -> None:
+        """Nobody dies any more."""
+        self.file.unlink(missing_ok=True)
+
+
+@dataclass
+class Kills:
+    """`counts` has each kill by what was killed."""
+
+    cloud: OwnCloud
+    random: Random
+    counts: Counter[str] = field(default_factory=Counter[str])
+
+    async def environment(self) -> None:
+        """One execution environment: most often one that is at work, if there is such a one soon."""
+        waits_until = time.monotonic() + (SOON_S if self.random.random() < AT_WORK else 0)
+        gives_up_at = time.monotonic() + PATIENCE_S
+        while time.monotonic() < gives_up_at:
+            environments = {name: pid for name, pid in self.cloud.processes().items() if "#" in name}
+            at_work = [name for name, pid in environments.items() if _runs(pid)]
+            wanted = at_work or list(environments)
+            is_time = at_work or time.monotonic() >= waits_until
+            if wanted and is_time and self.cloud.kill(self.random.choice(wanted)):
+                self.counts["environments at work" if at_work else "environments at rest"] += 1
+                return
+            await asyncio.sleep(LOOKS_AGAIN_S)
+
+    def service(self, name: str) -> None:
+        """`postgres` or `stripe_emulator`; the cloud starts it again."""
+        self.counts[name] += self.cloud.kill(name)
+
+    async def everything(self) -> None:
+        """The whole cloud at one moment; then it is started again on what it left behind."""
+        self.cloud.kill_all()
+        self.counts["whole cloud"] += 1
+        self.cloud.begin()
+        await self.cloud.ready()
+
+    @property
+    def environments(self) -> int:
+        """Execution environments that were killed, other than with the whole cloud."""
+        return sum(count for what, count in self.counts.items() if what.startswith(("environments", "at ")))
+
+    async def at_point(self, trap: Trap, point: str, *, patience_s: float) -> None:
+        """Whoever comes past the point within so many seconds dies there."""
+        give_up_at = time.monotonic() + patience_s
+        trap.set(point)
+        while not trap.has_sprung:
+            if time.monotonic() > give_up_at:
+                trap.remove()
+                return
+            await asyncio.sleep(LOOKS_AGAIN_S)
+        self.counts[f"at {point}"] += 1
+
+    def by_kind(self) -> Mapping[str, int]:
+        """What was killed, most often first."""
+        return dict(self.counts.most_common())
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is not stopped: an execution environment is, between two events."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"RSD"
+    except OSError:
+        return False

@@ -1,0 +1,102 @@
+"""The network between the functions and PostgreSQL: passes batches on, and cuts where the plan says."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from local.chaos.cuts import CutPlan, sql_functions
+from local.chaos.wire import Frontend
+
+READ_SIZE = 1 << 16
+LAST_WORK_S = 10.0  # what a server may take to end a connection whose client is gone
+
+
+class DatabaseProxy:
+    """Listens on a port of its own from `open` to `close`."""
+
+    def __init__(self, port: int, database_url: Callable[[], str], plan: CutPlan) -> None:
+        """`database_url` is asked for each connection: a cloud that is started again may have moved."""
+        self.port = port
+        self.plan = plan
+        self._database_url = database_url
+        self._functions = sql_functions()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Accept connections."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, backlog=256)
+
+    async def close(self) -> None:
+        """Accept no more and end those that are open."""
+        if self._server:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None  # noqa: S101 - asyncio calls this in a task
+        self._connections.add(connection)
+        try:
+            with contextlib.suppress(OSError):  # whoever goes away goes away
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # closed
+        finally:
+            self._connections.discard(connection)
+            writer.close()
+
+    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        port = urlsplit(self._database_url()).port
+        server, requests = await asyncio.open_connection("127.0.0.1", port)
+        back = asyncio.create_task(_pump(server, answers))
+        try:
+            await self._pass_on(client, requests, answers)
+        finally:
+            # The server ends what it has got, and then the connection: only that is a commit whose answer was lost.
+            with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+                requests.write_eof()
+                await asyncio.wait_for(asyncio.shield(back), LAST_WORK_S)
+            back.cancel()
+            await asyncio.gather(back, return_exceptions=True)
+            requests.close()
+
+    async def _pass_on(
+        self, client: asyncio.StreamReader, requests: asyncio.StreamWriter, answers: asyncio.StreamWriter
+    ) -> None:
+        frontend = Frontend(self._functions)
+        while data := await client.read(READ_SIZE):
+            plain, batches = frontend.read(data)
+            requests.write(plain)
+            for batch in batches:
+                place = self.plan.boundary(batch)
+                if place is not None:
+                    answers.transport.abort()
+                    requests.writelines(batch.parts[:place])
+                    return
+                requests.write(batch.bytes)
+            await requests.drain()
+
+
+@asynccontextmanager
+async def cut_network(port: int, database_url: Callable[[], str], plan: CutPlan) -> AsyncGenerator[None]:
+    """A proxy that listens on `port` meanwhile."""
+    proxy = DatabaseProxy(port, database_url, plan)
+    await proxy.open()
+    try:
+        yield
+    finally:
+        await proxy.close()
+
+
+async def _pump(server: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+    """Passes answers on; those that nobody hears any more are dropped."""
+    with contextlib.suppress(OSError):
+        while data := await server.read(READ_SIZE):
+            if not answers.is_closing():
+                answers.write(data)
+        answers.close()

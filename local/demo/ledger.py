@@ -1,0 +1,112 @@
+"""What each side knows when the sale is over."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from aiohttp import ClientSession
+
+from local.demo.sale import Sale
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the witnesses know beside the common promises.
+
+    `holds` (their status), `bookings` (id and amount) and `refund_reasons` by reservation, `payments` (intent and
+    session) by their own id, `looks` and `intents` by the email of who was charged, `effects` by their status.
+    """
+
+    holds_by_email: Mapping[str, int]
+    holds: Mapping[str, str]
+    payments: Mapping[str, tuple[str | None, str | None]]
+    effects: Mapping[str, int]
+    bookings: Mapping[str, tuple[str, int]]
+    refund_reasons: Mapping[str, str]
+    events: Mapping[str, str]
+    audited: int
+    notifications: Sequence[Mapping[str, Any]]
+    deliveries: Sequence[Mapping[str, Any]]
+    looks: Mapping[str, Mapping[str, Any]]
+    received: Mapping[str, int]
+    sent_back: Mapping[str, int]
+    intents: Mapping[str, str]
+
+    @classmethod
+    async def read(cls, sale: Sale, stack: Mapping[str, Any]) -> "Ledger":
+        with psycopg.connect(stack["database_admin_url"]) as conn:
+            holds = conn.execute("""
+                SELECT c.email, count(*) FROM ticket_reservations r JOIN customers c ON c.id = r.customer_id
+                GROUP BY c.email""").fetchall()
+            statuses = conn.execute("SELECT id::text, status FROM ticket_reservations").fetchall()
+            payments = conn.execute(
+                "SELECT id::text, payment_intent_id, checkout_session_id FROM payment_intents_log"
+            ).fetchall()
+            effects = conn.execute("SELECT status, count(*) FROM outbox GROUP BY status").fetchall()
+            bookings = conn.execute("SELECT reservation_id::text, id::text, amount FROM bookings").fetchall()
+            reasons = conn.execute("""
+                SELECT p.reservation_id::text, f.reason FROM refunds f
+                JOIN payment_intents_log p ON p.id = f.payment_id""").fetchall()
+            events = conn.execute("SELECT event_id, status FROM webhook_events_log").fetchall()
+            (audited,) = conn.execute("""
+                SELECT count(DISTINCT booking_id) FROM booking_audit_log
+                WHERE table_name = 'bookings' AND action_type = 'insert'""").fetchone() or (0,)
+        charged = [buyer for buyer in sale.buyers if buyer.charged]
+        stripe = StripeAccount(sale.http, stack["stripe"]["api_base"], stack["stripe"]["secret_key"])
+        intents = {
+            buyer.email: buyer.payment.get("payment_intent_id")
+            or await stripe.intent_of(buyer.payment["checkout_session_id"])
+            for buyer in charged
+        }
+        async with sale.http.get(f"{stack['notifications_url']}/_requests") as response:
+            requests = await response.json()
+        return cls(
+            holds_by_email=dict(holds),
+            holds=dict(statuses),
+            payments={payment: (intent, session) for payment, intent, session in payments},
+            effects=dict(effects),
+            bookings={reservation: (booking, amount) for reservation, booking, amount in bookings},
+            refund_reasons=dict(reasons),
+            events=dict(events),
+            audited=audited,
+            notifications=[json.loads(request["body"]) for request in requests],
+            deliveries=await sale.weather.deliveries(),
+            looks={buyer.email: await buyer.look() for buyer in charged},
+            received=await stripe.amounts("payment_intents", "id", "amount_received"),
+            sent_back=await stripe.amounts("refunds", "payment_intent", "amount"),
+            intents=intents,
+        )
+
+
+@dataclass(frozen=True)
+class StripeAccount:
+    """What the account's owner is told."""
+
+    http: ClientSession
+    api_base: str
+    secret_key: str
+
+    async def intent_of(self, session_id: str) -> str:
+        return (await self._get(f"/v1/checkout/sessions/{session_id}"))["payment_intent"]
+
+    async def amounts(self, kind: str, by: str, field: str) -> Counter[str]:
+        """The sum of a field over all objects of a kind that have not failed, by another field."""
+        sums: Counter[str] = Counter()
+        after = ""
+        while True:
+            page = await self._get(f"/v1/{kind}?limit=100{after}")
+            for each in page["data"]:
+                if each["status"] not in ("failed", "canceled"):
+                    sums[each[by]] += each[field]
+            if not page["has_more"]:
+                return sums
+            after = f"&starting_after={page['data'][-1]['id']}"
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.secret_key}"}
+        async with self.http.get(self.api_base + path, headers=headers) as response:
+            response.raise_for_status()
+            return await response.json()

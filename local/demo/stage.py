@@ -1,0 +1,93 @@
+"""What a sale needs before the doors open: a shop with a hall, buyers' browsers, a weather, and a network that can be cut."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
+
+from local.chaos.cuts import CutPlan
+from local.chaos.kills import Kills
+from local.chaos.proxy import cut_network
+from local.demo.browser import Browser
+from local.demo.buyers import Buyer, Catalogue, Crowd
+from local.demo.cloud import OwnCloud
+from local.demo.hall_operator import Operator
+from local.demo.programme import Programme
+from local.demo.sale import Sale
+from local.demo.script import Script
+from local.demo.shop import Shop
+from local.demo.weather import Weather
+from local.postgres import DATABASE
+
+CALL_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running cloud, a sale in it, and what breaks both."""
+
+    cloud: OwnCloud
+    sale: Sale
+    kills: Kills
+    cuts: CutPlan
+
+
+def through_proxy(port: int) -> dict[str, str]:
+    """The functions' environment where the database stands behind a proxy of ours."""
+    return {"DATABASE_URL": f"postgresql://app@127.0.0.1:{port}/{DATABASE}"}
+
+
+@asynccontextmanager
+async def on_stage(
+    cloud: OwnCloud,
+    proxy_port: int,
+    programme: Programme,
+    *,
+    seed: str,
+    seats: int,
+    scripts: Sequence[Script] = (),
+    sabotage: str | None = None,
+) -> AsyncGenerator[Stage]:
+    """Everything in place, as soon as the cloud is up; `sabotage` is SQL that switches a guard off first."""
+    stack = await cloud.ready()
+    stripe = stack["stripe"]
+    cuts = CutPlan(Random(f"{seed}:cuts"))
+    connector, timeout = TCPConnector(limit=0), ClientTimeout(total=CALL_TIMEOUT_S)
+    async with (
+        cut_network(proxy_port, lambda: cloud.stack["database_url"], cuts),
+        ClientSession(connector=connector, timeout=timeout) as http,
+    ):
+        shop = Shop(http, stack["functions"])
+        catalogue = await _catalogue(shop)
+        operator = Operator(stack["database_admin_url"], catalogue.concert_id, catalogue.chair_id)
+        await operator.open_hall(seats)
+        if sabotage:
+            programme.say("A guard is switched off: this should be found.")
+            await operator.sabotage(sabotage)
+        crowd = Crowd(shop, Browser(http, stripe["api_base"], stripe["secret_key"]), catalogue, seed)
+        sale = Sale(
+            http=http,
+            base_url=stack["base_url"],
+            buyers=[Buyer(script, crowd) for script in scripts],
+            crowd=crowd,
+            operator=operator,
+            weather=Weather(http, stripe["api_base"], Random(f"{seed}:weather")),
+            programme=programme,
+            random=Random(f"{seed}:waiting list"),
+        )
+        yield Stage(cloud, sale, Kills(cloud, Random(f"{seed}:kills")), cuts)
+
+
+async def _catalogue(shop: Shop) -> Catalogue:
+    offerings = {offering["slug"]: offering for offering in await shop.offerings()}
+    concert, haircut = offerings["autumn-concert"], offerings["haircut"]
+    return Catalogue(
+        concert_id=(await shop.slots("autumn-concert"))[0]["id"],
+        chair_id=(await shop.slots("haircut"))[0]["id"],
+        seat_amount=concert["unit_amount"],
+        chair_amount=haircut["unit_amount"],
+        add_ons=[(add_on["id"], add_on["unit_amount"]) for add_on in concert["add_ons"]],
+        currency=concert["currency"],
+    )
