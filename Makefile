@@ -8,7 +8,7 @@ python := .venv/bin/python
 export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED PYTHON
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo test test-long up down invoke migrate check format lock clean
+.PHONY: help env env-local demo test test-long sam-local engine up down invoke migrate check format lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ test: env ## Run every test (ARGS='-k webhook -x' and the like go to pytest)
 
 test-long: env ## Run the races again, over thousands of rounds
 	@$(python) -m pytest -n auto --dist worksteal -m long --timeout 3600 $(ARGS)
+
+sam-local: engine env ## Build with SAM, and sell a ticket through the functions in their containers (needs Docker)
+	@$(python) -m pytest tests/sam_local -m '' -p no:randomly -q -s $(ARGS)
 
 up: env-local ## Start the machine-sized cloud (PORT=8787 STATE=.local DETACH=1 SCHEDULES=off RATE_LIMITS=off LOCAL_ENVIRONMENTS=8)
 	@$(python) -m local up
@@ -48,6 +51,9 @@ env: ## Make .venv from uv.lock, with all that tests and checks need
 
 env-local:
 	@scripts/environment local
+
+engine:
+	@docker info >/dev/null 2>&1 || { echo "make sam-local runs the functions in containers: it needs Docker, running and open to this user (docker info)" >&2; exit 1; }
 
 clean: ## Remove what can be made again (not .local, a cloud's state)
 	rm -rf .venv .venv.lock .aws-sam .pytest_cache .ruff_cache .hypothesis

@@ -24,9 +24,9 @@ class Answer:
 
 
 EXPECTED: Mapping[str, Answer] = {
-    "admin-stats-without-token": Answer(401, {"type": "/problems/unauthorized"}),
+    "admin-stats-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     # Nobody has this reservation's token but who made the reservation.
-    "create-payment-intent": Answer(404, {"type": "/problems/not-found"}),
+    "create-payment-intent": Answer(404, {"type": "/problems/unknown-reservation"}),
     "deliver-outbox": Answer(None, {"delivered": 0, "retried": 0, "dead": 0, "more": False}),
     "health-live": Answer(200, {"status": "live"}),
     "health-ready": Answer(200, {"database": {"reached": True, "migrations_current": True}}),
@@ -38,7 +38,7 @@ EXPECTED: Mapping[str, Answer] = {
     "reservations-hold": Answer(201, {"id": str, "token": str, "status": "active", "amount": 3600}),
     "reservations-offerings": Answer(200, {"offerings": list}),
     "reservations-slots": Answer(200, {"slots": [{"offering": "autumn-concert", "units_left": 120}]}),
-    "sessions-without-token": Answer(401, {"type": "/problems/unauthorized"}),
+    "sessions-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     "stripe-webhook-unsigned": Answer(400, {"type": "/problems/invalid-signature"}),
 }
 

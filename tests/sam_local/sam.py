@@ -17,6 +17,8 @@ from tests.build.artefacts import FUNCTION_TYPE, HERE, Built
 from tests.sam_local.engine import base_image_is_there
 from tests.sam_local.serving import LOOPBACK, serving
 
+TIMEOUT_S = 120
+
 
 class Sam:
     """The built functions, as whoever types `sam local` has them."""
@@ -88,10 +90,12 @@ def read(answer: Any) -> Any:
 def _declaring(built: Built, environments: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """The built template, its functions declaring our variables: --env-vars sets what is declared, and nothing else.
 
-    So a secret is given plainly, as NAME; the built template knows it as NAME_ARN alone.
+    So a secret is given plainly, as NAME; the built template knows it as NAME_ARN alone. And time limits are for
+    Lambda's machines: here every call starts a container, beside whatever else the machine does.
     """
     template = yaml.safe_load((built.folder / "template.yaml").read_text())
     for logical_id, resource in template["Resources"].items():
         if resource["Type"] == FUNCTION_TYPE:
-            resource["Properties"]["Environment"] = {"Variables": dict.fromkeys(environments[logical_id], "")}
+            declared = {"Variables": dict.fromkeys(environments[logical_id], "")}
+            resource["Properties"] |= {"Environment": declared, "Timeout": TIMEOUT_S}
     return template
