@@ -8,7 +8,7 @@ python := .venv/bin/python
 export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED PYTHON
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo test test-long sam-local engine up down invoke migrate check format lock clean
+.PHONY: help env env-local demo test test-long sam-local engine up down invoke migrate check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ format: env ## Format the Python files
 
 lock: env ## Renew uv.lock after a change of pyproject.toml, and the layers' requirements
 	@$(python) -m scripts.requirements write
+
+build: env ## Build what sam deploy deploys: compiled, and named by commit and time (ARGS go to sam build)
+	@$(python) -m scripts.build $(ARGS)
 
 env: ## Make .venv from uv.lock, with all that tests and checks need
 	@scripts/environment all

@@ -1,4 +1,4 @@
-"""What `sam build` makes of the repository, laid out as Lambda lays it out."""
+"""What `make build` makes of the repository, laid out as Lambda lays it out."""
 
 import os
 import platform
@@ -22,7 +22,12 @@ class Built:
     """A built template, and the folder that it stands in."""
 
     folder: Path
-    resources: dict[str, dict[str, Any]]
+    template: dict[str, Any]
+
+    @property
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """Every resource, by logical id."""
+        return self.template["Resources"]
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         """The properties of every resource of a type, by logical id."""
@@ -54,7 +59,7 @@ def sam_build(folder: Path, architecture: str, *resources: str) -> Built:
         "__SAM_CLI_APP_DIR": str(folder / "settings"),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    command = [sys.executable, "-m", "samcli", "build", *resources, "--no-cached", "--parallel"]
+    command = [sys.executable, "-m", "scripts.build", *resources, "--no-cached", "--parallel"]
     command += ["--build-dir", str(folder / "build"), "--parameter-overrides", f"Architecture={architecture}"]
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -64,13 +69,17 @@ def sam_build(folder: Path, architecture: str, *resources: str) -> Built:
 
 
 def built_before(folder: Path) -> Built | None:
-    """What `sam_build` made in this folder before; sam writes the template last."""
-    template = folder / "build" / "template.yaml"
-    return (
-        Built(template.parent, yaml.safe_load(template.read_text())["Resources"])
-        if template.exists()
-        else None
-    )
+    """What `sam_build` made in this folder before; the release is written last."""
+    file = folder / "build" / "template.yaml"
+    template = yaml.safe_load(file.read_text()) if file.exists() else None
+    if template is None or release_of(template) == "unreleased":
+        return None
+    return Built(file.parent, template)
+
+
+def release_of(template: dict[str, Any]) -> str:
+    """The release that a template's functions are told."""
+    return template["Globals"]["Function"]["Environment"]["Variables"]["RELEASE"]
 
 
 def size(folder: Path) -> int:

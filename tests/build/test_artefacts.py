@@ -1,9 +1,11 @@
-"""What `sam build` makes can be imported in Lambda, with nothing that the layers do not carry."""
+"""What `make build` makes can be imported in Lambda, with nothing that the layers do not carry."""
 
+import copy
 import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.build.artefacts import (
     ROOT,
     Built,
     built_before,
+    release_of,
     sam_build,
     size,
 )
@@ -30,6 +33,8 @@ FUNCTIONS = {
 }
 MB = 1024 * 1024
 LAMBDA_LIMIT = 250 * MB
+# PEP 552: the flags of a compiled module that is found by its source's hash, which nobody checks.
+UNCHECKED_HASH = 0b01
 
 # Runs in a clean interpreter: imports a handler as the runtime client does, then says which settings the function's
 # own modules ask for, and which files the modules came from.
@@ -37,7 +42,8 @@ IMPORTS = """
 import importlib, json, sys
 module, _, name = sys.argv[1].rpartition(".")
 handler = getattr(importlib.import_module(module), name)
-own = [m for n, m in list(sys.modules.items()) if n.startswith(module.rpartition(".")[0] + ".")]
+asking = (module.rpartition(".")[0] + ".", "runtime.auth")
+own = [m for n, m in list(sys.modules.items()) if n.startswith(asking)]
 models = [v for m in own for v in vars(m).values() if isinstance(v, type) and hasattr(v, "model_fields")]
 from runtime.settings import Settings
 needed = {f.upper() for v in models if issubclass(v, Settings) for f, i in v.model_fields.items() if i.is_required()}
@@ -88,18 +94,56 @@ def test_a_handler_is_imported_from_its_artefacts_alone(built: Built, function: 
 
 def test_an_import_that_no_layer_carries_is_noticed(built: Built, tmp_path: Path) -> None:
     function = "HealthFunction"
-    resources = built.resources | {function: {"Properties": dict(built.resources[function]["Properties"])}}
-    resources[function]["Properties"]["Layers"] = [{"Ref": "SharedLayer"}]
-    answer = imported(Built(built.folder, resources), function)
+    template = copy.deepcopy(built.template)
+    template["Resources"][function]["Properties"]["Layers"] = [{"Ref": "SharedLayer"}]
+    answer = imported(Built(built.folder, template), function)
     assert answer.returncode != 0
     assert "No module named 'database'" in answer.stderr
 
 
+# What a function is told that no settings model reads: the logger, the metrics and Sentry read it themselves.
+FOR_OBSERVABILITY = {"LOG_LEVEL", "SENTRY_DSN", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
+# Fields of a shared model that these functions never come to: only who brings events in asks whose they are, and only
+# who commits a refund kicks its delivery.
+NOT_ASKED = {"STRIPE_ACCOUNT_ID", "DELIVER_OUTBOX_FUNCTION"}
+
+
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))
-def test_the_template_gives_a_function_the_settings_that_it_needs(built: Built, function: str) -> None:
-    needed = set(json.loads(imported(built, function).stdout)["needed"])
-    given = built.resources[function]["Properties"]["Environment"]["Variables"]
-    assert needed <= {name.removesuffix("_ARN") for name in given}
+def test_the_template_gives_a_function_the_settings_that_it_reads_and_no_others(
+    built: Built, function: str
+) -> None:
+    known = set(json.loads(imported(built, function).stdout)["known"])
+    functions = [built.template["Globals"]["Function"], built.resources[function]["Properties"]]
+    given = {name.removesuffix("_ARN") for each in functions for name in each["Environment"]["Variables"]}
+    assert given - FOR_OBSERVABILITY <= known
+    assert known - NOT_ASKED <= given
+
+
+def test_every_module_comes_compiled_in_the_form_that_no_time_stamp_can_spoil(built: Built) -> None:
+    modules = [file for file in built.folder.rglob("*.py") if "__pycache__" not in file.parts]
+    assert len(modules) > 500
+    for module in modules:
+        compiled = module.parent / "__pycache__" / f"{module.stem}.cpython-313.pyc"
+        flags = int.from_bytes(compiled.read_bytes()[4:8], "little")
+        assert flags == UNCHECKED_HASH, module
+
+
+def test_python_runs_the_compiled_form_without_a_look_at_the_source(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(built.folder / "HealthFunction", tmp_path / "HealthFunction")
+    copied = Built(tmp_path, built.template)
+    package = copied.task_root("HealthFunction") / "functions/health"
+    for module in package.glob("*.py"):
+        module.write_text("raise SystemExit('compiled again')")
+    template = copy.deepcopy(built.template)
+    template["Resources"]["HealthFunction"]["Properties"]["CodeUri"] = str(package.parent.parent)
+    moved = Built(built.folder, template)
+    assert imported(moved, "HealthFunction").returncode == 0
+    shutil.rmtree(package / "__pycache__")
+    assert "compiled again" in imported(moved, "HealthFunction").stderr
+
+
+def test_a_build_has_a_name_of_its_own_by_which_every_function_publishes_a_version(built: Built) -> None:
+    assert re.fullmatch(r"\S+-\d{8}T\d{6}Z", release_of(built.template))
 
 
 def test_artefacts_are_far_under_what_lambda_takes(built: Built) -> None:
