@@ -35,6 +35,7 @@ KEPT_TYPES = frozenset(
         for what in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")
     ]
 )
+ACTED_ON = PAYMENT_TYPES | KEPT_TYPES
 DONE = frozenset(["processed", "ignored", "stale", "quarantined"])
 # Why an event is parked in silence: somebody else shares the account.
 FOREIGN = "not made by this system"

@@ -60,6 +60,9 @@ def close_payment(
     kill_point("close.after-stripe")
     if answer.seen.captured_amount > 0:
         decision = settle(database, answer.seen, context)
+        if decision.action is Action.NOTHING and decision.reason:
+            _keep(database, payment, awaits_funds=False)
+            return Closed.KEPT
         return Closed.CONFIRMED if decision.action in (Action.CONFIRM, Action.NOTHING) else Closed.REFUNDED
     if answer.seen.canceled:
         return _finish(database, payment, context)

@@ -6,8 +6,9 @@ from typing import Any
 
 from database import settlement
 from database.connection import Connection, Context, Database, only_value, transaction
-from domain.payment import Action, Decision, Hold, Observation, Payment, decide
+from domain.payment import Action, Decision, Hold, Observation, Payment, decide, reason_to_quarantine
 from runtime.kill_points import kill_point
+from runtime.observability import count, logger
 
 
 def locked_payment(locked: Mapping[str, Any]) -> tuple[Payment, Hold]:
@@ -58,7 +59,10 @@ def write_effects(conn: Connection, payment: Payment, seen: Observation, decisio
 
 
 def settle(database: Database, seen: Observation, context: Context) -> Decision:
-    """Does what follows from what Stripe has just answered about a payment of ours."""
+    """Does what follows from what Stripe has just answered about a payment of ours.
+
+    NOTHING with a reason: it cannot be about the payment that we asked for, and a person has to look.
+    """
 
     def act(conn: Connection) -> Decision:
         with transaction(conn, context) as unit:
@@ -70,10 +74,16 @@ def settle(database: Database, seen: Observation, context: Context) -> Decision:
                     payment_id=seen.payment_id,
                 )
             payment, hold = locked_payment(only_value(cursor))
-            decision = decide(payment, hold, seen)
+            # Asked under our own key: it is our account and our mode.
+            wrong = reason_to_quarantine(payment, seen, livemode=seen.livemode, account=seen.account)
+            decision = Decision(Action.NOTHING, wrong) if wrong else decide(payment, hold, seen)
             kill_point("settle.before-commit")
             with unit.committing():
                 write_effects(conn, payment, seen, decision)
             return decision
 
-    return database.run(act)
+    decision = database.run(act)
+    if decision.action is Action.NOTHING and decision.reason:
+        count("PaymentQuarantined")
+        logger.error("a payment needs a person", extra={"reason": decision.reason})
+    return decision

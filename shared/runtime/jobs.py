@@ -22,6 +22,10 @@ class Budget:
     def is_spent(self) -> bool:
         return time.monotonic() >= self._ends_at
 
+    def half(self) -> "Budget":
+        """Half of what is left, for a phase after which others must have their turn."""
+        return Budget((self._ends_at - time.monotonic()) / 2)
+
 
 type Job = Callable[[str, Budget], Mapping[str, Any]]
 

@@ -15,7 +15,12 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 WITH_URL = {name for name, function in FUNCTIONS.items() if "FunctionUrlConfig" in function}
 DAY_S = 24 * 60 * 60
-ASYNCHRONOUS = {"ReservationCleanupFunction", "DeliverOutboxFunction", "MigrateFunction"}
+ASYNCHRONOUS = {
+    "ReservationCleanupFunction",
+    "DeliverOutboxFunction",
+    "ReconcilePaymentsFunction",
+    "MigrateFunction",
+}
 
 
 def granted(function: dict[str, Any], action: str) -> list[str]:

@@ -32,6 +32,7 @@ EXPECTED: Mapping[str, Answer] = {
     "health-ready": Answer(200, {"database": {"reached": True, "migrations_current": True}}),
     "log-error": Answer(202, {"fingerprint": str, "occurrence_count": 1, "new": True}),
     "migrate": Answer(None, {"applied": list, "current": str}),
+    "reconcile-payments": Answer(None, {"applied": 0, "retried": 0, "dead": 0, "more": False}),
     "reservation-cleanup": Answer(
         None, {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "more": False}
     ),

@@ -22,6 +22,7 @@ FUNCTIONS = (
     "stripe-webhook",
     "reservation-cleanup",
     "deliver-outbox",
+    "reconcile-payments",
     "log-error",
     "health",
     "sessions",

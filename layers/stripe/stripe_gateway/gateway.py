@@ -14,7 +14,7 @@ import stripe
 from domain.payment import Observation
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, observe
-from stripe_gateway.webhook import storable_event
+from stripe_gateway.webhook import storable
 
 SECONDS_A_TRY = 2.5
 RETRIES = 2
@@ -139,7 +139,7 @@ class StripeGateway:
             parameters["starting_after"] = after
         with _failures():
             page = self._client.events.list(parameters)  # pyright: ignore[reportArgumentType] - built in two steps
-            return [storable_event(event.to_dict()) for event in page.data], page.has_more
+            return [storable(event.to_dict()) for event in page.data], page.has_more
 
     def fetch_object(self, kind: str, object_id: str) -> Mapping[str, Any]:
         """A `payment_intent` or `checkout.session` by its id, in the API version that this code was written for."""

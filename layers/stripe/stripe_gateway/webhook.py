@@ -38,17 +38,9 @@ def verify(payload: bytes, signature: str | None, secrets: Sequence[str]) -> Map
     if not signature or not any(_signed(payload, signature, secret) for secret in secrets):
         raise NotSignedByStripe
     try:
-        event = _storable(json.loads(payload, parse_constant=_refuse_constant))
+        event = storable(json.loads(payload, parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as failure:
         raise NotAnEvent from failure
-    if not _is_event(event):
-        raise NotAnEvent
-    return event
-
-
-def storable_event(listed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An event as Stripe's list has it, in the form in which a delivered one is kept. Raises `NotAnEvent`."""
-    event = _storable(listed)
     if not _is_event(event):
         raise NotAnEvent
     return event
@@ -77,13 +69,13 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """The event without client secrets, and without what PostgreSQL's jsonb cannot hold."""
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        return {_storable(name): _storable(item) for name, item in items if name != "client_secret"}
+        return {storable(name): storable(item) for name, item in items if name != "client_secret"}
     if isinstance(value, list):
-        return [_storable(item) for item in cast("list[Any]", value)]
+        return [storable(item) for item in cast("list[Any]", value)]
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, float) and math.isinf(value):
