@@ -80,7 +80,7 @@ def _dispute(account: Account, _: str, given: Json) -> Answer:
         return disputes.open_dispute(
             call,
             paid,
-            reason=given.get("reason", "fraudulent"),
+            reason=given.get("reason"),
             inquiry=given.get("inquiry", False),
             amount=given.get("amount"),
         )
@@ -89,6 +89,13 @@ def _dispute(account: Account, _: str, given: Json) -> Answer:
 def _advance_dispute(account: Account, dispute_id: str, given: Json) -> Answer:
     """The bank decides a dispute, reviews it, closes an inquiry or escalates it to a chargeback."""
     return settlement.settle(account, "dispute", dispute_id, given["outcome"])
+
+
+def _end_payment(account: Account, object_id: str, given: Json) -> Answer:
+    """The money of a delayed payment comes, or does not; by its intent's id, or its session's."""
+    session = account.storage.find("checkout.session", object_id)
+    intent_id = object_id if session is None else str(session.body["payment_intent"])
+    return settlement.settle(account, "payment_intent", intent_id, given["outcome"])
 
 
 def _settle_all(account: Account, _: str, __: Json) -> Answer:
@@ -126,5 +133,6 @@ ACTS = (
         ),
         _advance_dispute,
     ),
+    Act("/payments/{id}", _STEP, _end_payment),
     Act("/pending", Group(), _settle_all),
 )

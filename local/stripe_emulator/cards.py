@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from local.stripe_emulator.errors import invalid_parameter, no_such
-
 
 @dataclass(frozen=True)
 class Decline:
@@ -38,6 +36,7 @@ class TestCard:
     requires_authentication: bool = False
     refund: Literal["succeeds", "pending", "fails"] = "succeeds"
     dispute: Disputed | None = None
+    type: Literal["card"] = "card"
 
 
 _NO_DETAILS = "The bank did not return any further details with this decline."
@@ -112,24 +111,8 @@ CARDS: dict[str, TestCard] = {
 }
 
 # Names that Stripe also takes for the cards above.
-_ALIASES = {
+ALIASES = {
     "pm_card_chargeDeclined": "pm_card_visa_chargeDeclined",
     "pm_card_chargeDeclinedInsufficientFunds": "pm_card_visa_chargeDeclinedInsufficientFunds",
     "pm_card_threeDSecureRequired": "pm_card_threeDSecure2Required",
 }
-
-
-def test_card_name(token: str) -> str:
-    """The canonical name of a test payment method id.
-
-    Raises StripeError for an id that is none.
-    """
-    name = _ALIASES.get(token, token)
-    if name in CARDS:
-        return name
-    if token.startswith("pm_"):
-        raise no_such("PaymentMethod", token, param="payment_method", status=400)
-    raise invalid_parameter(
-        f"Invalid payment_method '{token}': the emulator takes Stripe's test payment methods, pm_card_...",
-        param="payment_method",
-    )

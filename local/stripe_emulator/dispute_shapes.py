@@ -53,10 +53,11 @@ def dispute(
     dispute_id: str, *, charge: Json, amount: int, created: int, reason: str, status: str, case_type: str
 ) -> Json:
     """A new dispute of `amount` of a charge, https://docs.stripe.com/api/disputes/object."""
-    card = charge["payment_method_details"]["card"]
-    # An inquiry names the category alone.
-    code = NETWORK_CODES[reason].partition(".")[0] if case_type == "inquiry" else NETWORK_CODES[reason]
-    return {
+    code = NETWORK_CODES.get(reason)
+    if code is not None and case_type == "inquiry":
+        # An inquiry names the category alone.
+        code = code.partition(".")[0]
+    body: Json = {
         "id": dispute_id,
         "object": "dispute",
         "amount": amount,
@@ -80,18 +81,14 @@ def dispute(
         "metadata": {},
         "network_reason_code": code,
         "payment_intent": charge["payment_intent"],
-        "payment_method_details": {
-            "card": {
-                "brand": card["brand"],
-                "case_type": case_type,
-                "network": card["network"],
-                "network_reason_code": code,
-            },
-            "type": "card",
-        },
         "reason": reason,
         "status": status,
     }
+    card = charge["payment_method_details"].get("card")
+    if card is not None:
+        details = {"case_type": case_type, "network": card["network"], "network_reason_code": code}
+        body["payment_method_details"] = {"card": {"brand": card["brand"]} | details, "type": "card"}
+    return body
 
 
 def end_of_answering(now: int) -> int:

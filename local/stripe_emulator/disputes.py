@@ -37,10 +37,21 @@ def load(call: Call, dispute_id: str) -> Stored:
 
 
 def open_dispute(
-    call: Call, paid: Stored, *, reason: str, inquiry: bool = False, amount: int | None = None
+    call: Call,
+    paid: Stored,
+    *,
+    reason: str | None = None,
+    inquiry: bool = False,
+    amount: int | None = None,
 ) -> Answer:
-    """The customer's bank disputes a charge, all of it by default; StripeError while another is open."""
+    """The customer's bank disputes a charge, all of it by default; StripeError while another is open.
+
+    Only a card's bank inquires first, and only that of a card listens: a debit that is disputed is lost.
+    """
     charge = paid.body
+    by_card = charge["payment_method_details"]["type"] == "card"
+    if inquiry and not by_card:
+        raise invalid_parameter("Only a charge of a card is inquired about.", param="inquiry")
     disputed: int = charge["amount_captured"] if amount is None else amount
     if disputed > charge["amount_captured"]:
         raise invalid_parameter("No more can be disputed than was charged.", param="amount")
@@ -52,7 +63,7 @@ def open_dispute(
             charge=charge,
             amount=disputed,
             created=call.account.now(),
-            reason=reason,
+            reason=reason or ("fraudulent" if by_card else "debit_not_authorized"),
             status="warning_needs_response" if inquiry else "needs_response",
             case_type="inquiry" if inquiry else "chargeback",
         )
@@ -65,6 +76,8 @@ def open_dispute(
     emit(call, "charge.dispute.created", stored.body)
     if not inquiry:
         _charged_back(call, stored)
+    if not by_card:
+        _close(call, stored, "lost")
     return Answer(stored.body)
 
 

@@ -9,8 +9,9 @@ from aiohttp import web
 from domain.currencies import format_amount
 from local.stripe_emulator import buyer, intents, sessions
 from local.stripe_emulator.account import Account, Answer, Call
-from local.stripe_emulator.cards import CARDS
+from local.stripe_emulator.attempts import waits_for_authentication
 from local.stripe_emulator.errors import StripeError
+from local.stripe_emulator.methods import METHODS
 from local.stripe_emulator.storage import Stored
 
 type Json = dict[str, Any]
@@ -80,7 +81,7 @@ class HostedPages:
     async def show_authentication(self, request: web.Request) -> web.Response:
         """The bank's page: complete or fail."""
         intent = self._intent(request.match_info["id"])
-        if intent is None or intent.body["status"] != "requires_action":
+        if intent is None or not waits_for_authentication(intent.body):
             return _page("Nothing to confirm", "<p>No payment waits for confirmation here.</p>", status=404)
         amount = escape(format_amount(intent.body["amount"], intent.body["currency"]))
         return _page(
@@ -152,8 +153,9 @@ def _form(session: Json, lines: list[Json], problem: str | None) -> str:
         for line in lines
     )
     options = "".join(
-        f'<option value="{name}">{escape(card.label)} (... {card.last4})</option>'
-        for name, card in CARDS.items()
+        f'<option value="{name}">{escape(method.label)} (... {method.last4})</option>'
+        for name, method in METHODS.items()
+        if method.type in session["payment_method_types"]
     )
     alert = "" if problem is None else f'<p role="alert">{escape(problem)}</p>'
     cancel = session["cancel_url"]
@@ -163,7 +165,7 @@ def _form(session: Json, lines: list[Json], problem: str | None) -> str:
         '<table><thead><tr><th scope="col">Item</th><th scope="col">Quantity</th>'
         '<th scope="col">Price</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
-        f'<form method="post"><label for="card">Test card</label>'
+        f'<form method="post"><label for="card">Test payment method</label>'
         f'<select id="card" name="payment_method">{options}</select>'
         f"<button>Pay {money(session['amount_total'])}</button></form>{back}"
     )

@@ -5,9 +5,11 @@ https://docs.stripe.com/payments/paymentintents/lifecycle
 
 from typing import Any
 
+from local.stripe_emulator import delayed
 from local.stripe_emulator.account import Answer, Call
-from local.stripe_emulator.attempts import attach, attempt, save
+from local.stripe_emulator.attempts import attach, attempt
 from local.stripe_emulator.charge_limits import check_amount
+from local.stripe_emulator.charging import save
 from local.stripe_emulator.errors import StripeError, invalid_parameter, no_such, refused
 from local.stripe_emulator.events import emit
 from local.stripe_emulator.identifiers import client_secret, new_id
@@ -178,6 +180,7 @@ def _cancel(call: Call, stored: Stored, reason: str | None) -> Json:
             code="payment_intent_unexpected_state",
             payment_intent=intent,
         )
+    delayed.stop(call, stored)
     intent |= {
         "status": "canceled",
         "canceled_at": call.account.now(),

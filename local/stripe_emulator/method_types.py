@@ -9,10 +9,26 @@ type Json = dict[str, Any]
 # https://docs.stripe.com/changelog/endive/2026-09-30: no longer a parameter; `allowed_payment_method_types` is.
 _WITHOUT_TYPES_SINCE = "2026-09-30"
 
-# What this account can be paid with.
-_OFFERED = ("card",)
+# What this account can be paid with, and in which currency alone where there is but one.
+OFFERED: dict[str, str | None] = {"card": None, "sepa_debit": "eur", "us_bank_account": "usd"}
+
+# What it is paid with where the caller does not say: what is turned on in the dashboard.
+_TURNED_ON = ["card"]
 
 _EXCLUSIVE = ("allowed_payment_method_types", "automatic_payment_methods", "payment_method_types")
+
+# `payment_method_options` of an intent, and what a session's differ in.
+_INTENT_OPTIONS: dict[str, Json] = {
+    "card": {
+        "installments": None,
+        "mandate_options": None,
+        "network": None,
+        "request_three_d_secure": "automatic",
+    },
+    "sepa_debit": {},
+    "us_bank_account": {"verification_method": "automatic"},
+}
+_SESSION_OPTIONS: dict[str, Json] = _INTENT_OPTIONS | {"card": {"request_three_d_secure": "automatic"}}
 
 
 def refuse_removed_parameters(names: set[str], version: str | None) -> None:
@@ -30,7 +46,7 @@ def refuse_removed_parameters(names: set[str], version: str | None) -> None:
 
 
 def choose_method_types(target: Json, parameters: Json) -> None:
-    """Write into a new intent or session the methods that it takes.
+    """Write into an intent or a session the methods that it takes, and their options.
 
     Raises StripeError for parameters that exclude each other, and where no method is left.
     """
@@ -39,18 +55,30 @@ def choose_method_types(target: Json, parameters: Json) -> None:
         raise invalid_parameter(
             f"You may only specify one of these parameters: {', '.join(given)}.", code="parameters_exclusive"
         )
-    allowed = parameters.get("allowed_payment_method_types")
-    if allowed is not None:
+    fitting = [name for name, only in OFFERED.items() if only in (None, target["currency"])]
+    if "allowed_payment_method_types" in parameters:
+        allowed = parameters["allowed_payment_method_types"]
         # Stripe leaves out what does not fit, without a word, as long as something does.
-        target["payment_method_types"] = [name for name in _OFFERED if name in allowed]
+        types = [name for name in fitting if name in allowed]
         target["allowed_payment_method_types"] = allowed
-        if not target["payment_method_types"]:
+        if not types:
             raise invalid_parameter(
                 "None of the allowed payment method types can be used for this payment.",
                 param="allowed_payment_method_types",
             )
     elif "payment_method_types" in parameters:
-        target["payment_method_types"] = parameters["payment_method_types"]
-    elif "automatic_payment_methods" in target:
-        automatic = parameters.get("automatic_payment_methods", {"enabled": True})
-        target["automatic_payment_methods"] = {"allow_redirects": "always"} | automatic
+        types = parameters["payment_method_types"]
+        for name in types:
+            if name not in fitting:
+                raise invalid_parameter(
+                    f"The payment method type provided: {name} cannot be used with {target['currency']}.",
+                    param="payment_method_types",
+                )
+    else:
+        types = list(_TURNED_ON)
+        if "automatic_payment_methods" in target:
+            automatic = parameters.get("automatic_payment_methods", {"enabled": True})
+            target["automatic_payment_methods"] = {"allow_redirects": "always"} | automatic
+    options = _INTENT_OPTIONS if target["object"] == "payment_intent" else _SESSION_OPTIONS
+    target["payment_method_types"] = types
+    target["payment_method_options"] = {name: options[name] for name in types}

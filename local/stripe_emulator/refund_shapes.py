@@ -41,8 +41,13 @@ def refund(
     return body
 
 
+# How the money goes back where it is no card's.
+_TRANSFERS = {"sepa_debit": "eu_bank_transfer", "us_bank_account": "us_bank_transfer"}
+
+
 def _destination(method_type: str, status: str) -> Json:
     if method_type == "card":
         card = {"reference_status": "pending", "reference_type": "acquirer_reference_number"}
         return {"card": card | {"type": "pending" if status == "pending" else "refund"}, "type": "card"}
-    raise AssertionError(f"no refund to {method_type}")
+    transfer = _TRANSFERS[method_type]
+    return {transfer: {"reference": None, "reference_status": "pending"}, "type": transfer}

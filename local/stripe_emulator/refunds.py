@@ -9,10 +9,10 @@ from typing import Any
 from domain.currencies import format_amount
 from local.stripe_emulator import balance, pending
 from local.stripe_emulator.account import Answer, Call
-from local.stripe_emulator.cards import CARDS
 from local.stripe_emulator.errors import StripeError, invalid_parameter, no_such, refused
 from local.stripe_emulator.events import emit
 from local.stripe_emulator.identifiers import new_id
+from local.stripe_emulator.methods import METHODS
 from local.stripe_emulator.parameters import merged_metadata
 from local.stripe_emulator.refund_shapes import refund
 from local.stripe_emulator.storage import Stored
@@ -35,7 +35,7 @@ def create(call: Call, parameters: Json) -> Answer:
     paid = charge_named(call, parameters)
     charge = paid.body
     amount = _refundable(paid, parameters)
-    behaviour = CARDS[paid.private["method"]].refund
+    behaviour = METHODS[paid.private["method"]].refund
     body = refund(
         new_id("re"),
         paid=charge,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from local.stripe_emulator.dispute_shapes import EVIDENCE
+from local.stripe_emulator.method_types import OFFERED
 from local.stripe_emulator.parameters import (
     EXPAND,
     METADATA,
@@ -15,7 +16,7 @@ from local.stripe_emulator.parameters import (
     Whole,
 )
 
-_TYPES = Sequence(Choice(("card",)))
+_TYPES = Sequence(Choice(tuple(OFFERED)))
 _CAPTURE = Choice(("automatic", "automatic_async"))
 _ADDRESS = Group(
     {name: Text(clears=True) for name in ("city", "country", "line1", "line2", "postal_code", "state")}

@@ -6,7 +6,7 @@ https://docs.stripe.com/payments/checkout: a session's intent appears when the b
 import json
 from typing import Any
 
-from local.stripe_emulator import intents
+from local.stripe_emulator import delayed, intents
 from local.stripe_emulator.account import Account, Answer, Call
 from local.stripe_emulator.attempts import attach, attempt
 from local.stripe_emulator.charge_limits import check_amount
@@ -23,6 +23,9 @@ type Json = dict[str, Any]
 _SHORTEST_S, _LONGEST_S = 30 * 60, 24 * 60 * 60
 _COPIED = ("success_url", "cancel_url", "client_reference_id", "customer_email", "locale", "submit_type")
 _COPIED_TO_INTENT = ("description", "receipt_email", "statement_descriptor", "statement_descriptor_suffix")
+
+# Who pays where the session names nobody.
+_BUYER = "buyer@example.com"
 
 
 def load(call: Call, session_id: str) -> Stored:
@@ -125,7 +128,7 @@ def pay(call: Call, stored: Stored, token: str) -> Answer:
     session = stored.body
     if session["status"] != "open":
         raise refused(f"This Checkout Session is no longer open: it has a status of `{session['status']}`.")
-    email = session["customer_email"] or "buyer@example.com"
+    email = session["customer_email"] or _BUYER
     intent = _intent_of(call, stored) or _submit(call, stored)
     attach(call, intent, token, email=email)
     answer = attempt(call, intent, return_url=None)
@@ -133,7 +136,7 @@ def pay(call: Call, stored: Stored, token: str) -> Answer:
 
 
 def settle(call: Call, intent: Stored) -> Answer | None:
-    """Bring an intent's session up to date after an attempt to pay it.
+    """Bring an intent's session up to date after an attempt to pay it, or word of a delayed payment.
 
     Answers the session if the intent has one and the attempt did not fail, else None.
     """
@@ -141,19 +144,30 @@ def settle(call: Call, intent: Stored) -> Answer | None:
     if session_id is None:
         return None
     stored = load(call, session_id)
+    session = stored.body
     status = intent.body["status"]
-    if status == "succeeded":
-        session = stored.body
-        email = session["customer_email"] or "buyer@example.com"
+    if session["status"] == "complete":
+        _end_delayed(call, stored, status)
+    elif status == "succeeded" or delayed.awaits_funds(intent):
         session |= {
             "status": "complete",
-            "payment_status": "paid",
-            "customer_details": customer_details(email),
+            "payment_status": "paid" if status == "succeeded" else "unpaid",
+            "customer_details": customer_details(session["customer_email"] or _BUYER),
             "url": None,
         }
         call.storage.update(stored)
         emit(call, "checkout.session.completed", session)
-    return None if status == "requires_payment_method" else Answer(stored.body)
+    return None if status == "requires_payment_method" else Answer(session)
+
+
+def _end_delayed(call: Call, stored: Stored, status: str) -> None:
+    """The buyer went long ago; the money has come, or will not."""
+    if status == "succeeded":
+        stored.body["payment_status"] = "paid"
+        call.storage.update(stored)
+        emit(call, "checkout.session.async_payment_succeeded", stored.body)
+    elif status == "requires_payment_method":
+        emit(call, "checkout.session.async_payment_failed", stored.body)
 
 
 def _submit(call: Call, stored: Stored) -> Stored:
@@ -165,6 +179,7 @@ def _submit(call: Call, stored: Stored) -> Stored:
     for name in _COPIED_TO_INTENT:
         intent.body[name] = given.get(name)
     intent.body["metadata"] = merged_metadata({}, given.get("metadata"))
+    choose_method_types(intent.body, {"payment_method_types": session["payment_method_types"]})
     intents.announce(call, intent)
     session["payment_intent"] = intent.id
     call.storage.update(stored)

@@ -1,6 +1,6 @@
 """How what waits comes to its end: by itself in its time, or at once where a control says so."""
 
-from local.stripe_emulator import disputes, pending, refunds
+from local.stripe_emulator import delayed, disputes, intents, pending, refunds, sessions
 from local.stripe_emulator.account import Account, Answer, Call
 
 
@@ -32,4 +32,11 @@ def _settle_dispute(call: Call, object_id: str, outcome: str) -> Answer:
     return disputes.settle(call, disputes.load(call, object_id), outcome)
 
 
-_ENDS = {"dispute": _settle_dispute, "refund": _settle_refund}
+def _settle_payment(call: Call, object_id: str, outcome: str) -> Answer:
+    intent = intents.load(call, object_id)
+    delayed.settle(call, intent, outcome)
+    sessions.settle(call, intent)
+    return Answer(intent.body)
+
+
+_ENDS = {"dispute": _settle_dispute, "payment_intent": _settle_payment, "refund": _settle_refund}

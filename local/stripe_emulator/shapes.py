@@ -1,11 +1,11 @@
-"""Payment intents, charges and payment methods as Stripe's API shows them when new.
+"""Payment intents and charges as Stripe's API shows them when new.
 
 Each function names every field that Stripe sends; what is only there when it says something is left out.
 """
 
 from typing import Any
 
-from local.stripe_emulator.cards import TestCard
+from local.stripe_emulator.method_shapes import method_of_charge
 
 type Json = dict[str, Any]
 
@@ -19,39 +19,6 @@ def address(given: Json | None = None) -> Json:
 def billing_details(*, email: str | None = None, name: str | None = None) -> Json:
     """Who pays."""
     return {"address": address(), "email": email, "name": name, "phone": None, "tax_id": None}
-
-
-def payment_method(method_id: str, card: TestCard, *, created: int, billing: Json) -> Json:
-    """A card as a payment method, https://docs.stripe.com/api/payment_methods/object."""
-    return {
-        "id": method_id,
-        "object": "payment_method",
-        "allow_redisplay": "unspecified",
-        "billing_details": billing,
-        "card": {
-            "brand": card.brand,
-            "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
-            "country": "US",
-            "display_brand": card.brand,
-            "exp_month": 12,
-            "exp_year": 2034,
-            "fingerprint": f"fingerprint{card.last4}",
-            "funding": card.funding,
-            "generated_from": None,
-            "last4": card.last4,
-            "networks": {"available": [card.brand], "preferred": None},
-            "regulated_status": "unregulated",
-            "three_d_secure_usage": {"supported": True},
-            "wallet": None,
-        },
-        "created": created,
-        "customer": None,
-        "customer_account": None,
-        "livemode": False,
-        "metadata": {},
-        "radar_options": {},
-        "type": "card",
-    }
 
 
 def payment_intent(intent_id: str, *, amount: int, currency: str, created: int, client_secret: str) -> Json:
@@ -87,15 +54,8 @@ def payment_intent(intent_id: str, *, amount: int, currency: str, created: int, 
         "on_behalf_of": None,
         "payment_method": None,
         "payment_method_configuration_details": None,
-        "payment_method_options": {
-            "card": {
-                "installments": None,
-                "mandate_options": None,
-                "network": None,
-                "request_three_d_secure": "automatic",
-            }
-        },
-        "payment_method_types": ["card"],
+        "payment_method_options": {},
+        "payment_method_types": [],
         "payment_record": None,
         "processing": None,
         "receipt_email": None,
@@ -145,7 +105,6 @@ def charge(
     charge_id: str, *, intent: Json, method: Json, created: int, outcome: Json, authenticated: bool
 ) -> Json:
     """A charge of the whole intent, captured; https://docs.stripe.com/api/charges/object."""
-    card = method["card"]
     return {
         "id": charge_id,
         "object": "charge",
@@ -175,34 +134,9 @@ def charge(
         "paid": True,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": {
-            "card": {
-                "amount_authorized": intent["amount"],
-                "authorization_code": None,
-                "brand": card["brand"],
-                "checks": card["checks"],
-                "country": card["country"],
-                "exp_month": card["exp_month"],
-                "exp_year": card["exp_year"],
-                "extended_authorization": {"status": "disabled"},
-                "fingerprint": card["fingerprint"],
-                "funding": card["funding"],
-                "incremental_authorization": {"status": "unavailable"},
-                "installments": None,
-                "last4": card["last4"],
-                "mandate": None,
-                "multicapture": {"status": "unavailable"},
-                "network": card["brand"],
-                "network_token": {"used": False},
-                "network_transaction_id": None,
-                "overcapture": {"maximum_amount_capturable": intent["amount"], "status": "unavailable"},
-                "regulated_status": card["regulated_status"],
-                "three_d_secure": _three_d_secure() if authenticated else None,
-                "transaction_link_id": None,
-                "wallet": None,
-            },
-            "type": "card",
-        },
+        "payment_method_details": method_of_charge(
+            method, amount=intent["amount"], authenticated=authenticated
+        ),
         "radar_options": {},
         "receipt_email": intent["receipt_email"],
         "receipt_number": None,
@@ -218,16 +152,4 @@ def charge(
         "status": "succeeded",
         "transfer_data": None,
         "transfer_group": intent["transfer_group"],
-    }
-
-
-def _three_d_secure() -> Json:
-    return {
-        "authentication_flow": "challenge",
-        "electronic_commerce_indicator": "05",
-        "exemption_indicator": None,
-        "result": "authenticated",
-        "result_reason": None,
-        "transaction_id": None,
-        "version": "2.2.0",
     }

@@ -48,7 +48,7 @@ _ONLY_WHEN_SET: dict[str, set[str]] = {
         "return_url",
         "tax_id_collection",
     },
-    "dispute": set(),
+    "dispute": {"payment_method_details"},
     "event": {"account", "context"},
     "item": {"discounts", "taxes"},
     "payment_intent": {"hooks", "payment_details", "presentment_details"},
@@ -95,6 +95,7 @@ def everything(account: Account) -> list[Json]:
     answers.append(intents.cancel(call, intents.load(call, answers[1]["id"]), "abandoned").body)
     answers.append(refunds.create(call, {"payment_intent": paid["id"], "reason": "duplicate"}).body)
     answers += [*_refunds(account, call, given), *_disputes(account, call, given)]
+    answers += _delayed_payments(account, call)
     line = {
         "price_data": {"currency": "eur", "unit_amount": 500, "product_data": {"name": "Seat"}},
         "quantity": 2,
@@ -150,6 +151,34 @@ def _disputes(account: Account, call: Call, given: Json) -> list[Json]:
     return [disputes.update(call, stored, evidence).body]
 
 
+def _delayed_payments(account: Account, call: Call) -> list[Json]:
+    """Debits that are paid and refunded, disputed, refused and cancelled; and sessions paid with them."""
+    answers: list[Json] = []
+    for currency, tokens in (
+        ("eur", ("pm_success_de", "pm_failed_at", "pm_disputed_de")),
+        ("usd", ("pm_usBankAccount_success", "pm_usBankAccount_noAccount", "pm_usBankAccount_processing")),
+    ):
+        types = {"allowed_payment_method_types": ["card", "sepa_debit", "us_bank_account"]}
+        for token in tokens:
+            given = {"amount": 2500, "currency": currency, "payment_method": token, "confirm": True}
+            answers.append(intents.create(call, {**given, **types}).body)
+            price = {"currency": currency, "unit_amount": 500, "product_data": {"name": "Seat"}}
+            lines = {"line_items": [{"price_data": price, "quantity": 2}]}
+            session = sessions.create(call, {**lines, **types, "success_url": "http://127.0.0.1:1/"}).body
+            answers.append(buyer.pay_session(account, session["id"], token).body)
+    answers.append(intents.cancel(call, intents.load(call, answers[-2]["id"]), None).body)
+    settlement.settle_due(account, until=float("inf"))
+    for answer in answers:
+        if answer["object"] == "payment_intent":
+            intent = intents.load(call, answer["id"])
+            charge = account.storage.find("charge", str(intent.body["latest_charge"]))
+            assert charge is not None
+            if intent.body["status"] == "succeeded" and not charge.body["disputed"]:
+                refunds.create(call, {"payment_intent": intent.id, "amount": 100})
+    settlement.settle_due(account, until=float("inf"))
+    return answers
+
+
 def objects_of(bodies: list[Json]) -> list[Json]:
     """The bodies that are objects, events' subjects too; errors are looked at by themselves."""
     found = [body for body in bodies if "object" in body]
@@ -162,7 +191,7 @@ def test_no_object_has_a_field_too_many_or_too_few(everything: list[Json]) -> No
     for body in objects_of(everything):
         kind = body["object"]
         seen.add(kind)
-        missing = _CLASSES[kind].__annotations__.keys() - body.keys() - {"OBJECT_NAME"} - _only_when_set(kind)
+        missing = _CLASSES[kind].__annotations__.keys() - body.keys() - {"OBJECT_NAME"} - _only_when_set(body)
         assert missing == set(), (kind, missing)
         _check_declared(body, _CLASSES[kind], kind)
     assert seen == _CLASSES.keys() - {"price"}
@@ -173,16 +202,16 @@ def test_the_emulator_speaks_the_sdks_version() -> None:
     assert stripe.api_version == API_VERSION
 
 
-def _only_when_set(kind: str) -> set[str]:
-    if kind != "payment_method":
-        return _ONLY_WHEN_SET[kind]
+def _only_when_set(body: Json) -> set[str]:
+    if body["object"] != "payment_method":
+        return _ONLY_WHEN_SET[body["object"]]
     # A payment method has one field for each type there is, and only that of its own type is sent.
     details = {
         name
         for name, annotation in stripe.PaymentMethod.__annotations__.items()
         if _nested_class(annotation) is not None
     }
-    return details - {"billing_details", "card", "radar_options"}
+    return details - {"billing_details", body["type"], "radar_options"}
 
 
 def _check_declared(body: Json, declaring: type[stripe.StripeObject], where: str) -> None:
