@@ -7,7 +7,7 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGINT
 from typing import Any
 
 import yaml
@@ -35,7 +35,7 @@ class Sam:
         """`sam local invoke`: the answer, its body read where it is an HTTP answer; AssertionError where there is none."""
         command = self._command("invoke", logical_id, "--event", str(event))
         done = subprocess.run(
-            bound_command(command, death_signal=SIGTERM),
+            bound_command(command, death_signal=SIGINT),  # at a SIGTERM it would leave its container behind
             cwd=self.folder,
             env=self._environment(),
             capture_output=True,
