@@ -4,7 +4,6 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -93,10 +92,6 @@ class Kills:
                 return
             await asyncio.sleep(LOOKS_AGAIN_S)
         self.counts[f"at {point}"] += 1
-
-    def by_kind(self) -> Mapping[str, int]:
-        """What was killed, most often first."""
-        return dict(self.counts.most_common())
 
 
 def _runs(pid: int) -> bool:

@@ -141,7 +141,7 @@ def _double_clicks(sale: Sale, ledger: Ledger) -> Finding:
     beside = f"; {refusals} times one click was refused, and the other granted" if refusals else ""
     return Finding(
         "a double click is one hold and one payment",
-        f"{crowd.double_clicks} double clicks, {crowd.second_tabs} second tabs",
+        f"{crowd.seen['double clicks']} double clicks, {crowd.seen['second tabs']} second tabs",
         told_with(f"{len(ledger.holds_by_email)} buyers have one hold each", several + unknown),
         "",
         told_with(f"all grants under one key are the same, byte for byte{beside}", crowd.told_differently),
@@ -150,8 +150,9 @@ def _double_clicks(sale: Sale, ledger: Ledger) -> Finding:
 
 
 def _events_heard_once(ledger: Ledger) -> Finding:
-    """Each event was answered 2xx in every copy, and has one row; none has a row that Stripe did not send."""
-    sent = {event["event_id"] for event in ledger.deliveries}
+    """Each event has one row, those too that Stripe never brought; what it did bring was answered 2xx in every copy."""
+    sent = ledger.events_at_stripe
+    brought = {event["event_id"] for event in ledger.deliveries}
     refused = [
         f"{event['event_id']} {event['type']}: {event['last_status']}, {event['pending']} copies to come"
         for event in ledger.deliveries
@@ -160,12 +161,15 @@ def _events_heard_once(ledger: Ledger) -> Finding:
     copies = sum(event["attempts"] for event in ledger.deliveries)
     most = max((event["attempts"] for event in ledger.deliveries), default=0)
     odd = [f"{event_id} has no row" for event_id in sorted(sent - ledger.events.keys())]
-    odd += [f"{event_id} was never sent" for event_id in sorted(ledger.events.keys() - sent)]
+    odd += [f"{event_id} is not Stripe's" for event_id in sorted(ledger.events.keys() - sent)]
     return Finding(
         "every event is taken, however often and in whatever order it comes",
         f"{len(sent)} events in {copies} copies",
         told_with(f"{len(ledger.events)} rows", odd),
-        told_with(f"every copy was answered 200; up to {most} of one event", refused),
+        told_with(
+            f"every copy was answered 200; up to {most} of one event; {len(sent - brought)} were never brought",
+            refused,
+        ),
         "",
         not odd and not refused,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -132,6 +132,14 @@ class Operator:
         )
         slots = {row[0]: row[1:] for row in rows}
         return HallState(*slots[self.concert_id], *slots[self.chair_id])
+
+    async def active(self, reservations: Iterable[str]) -> int:
+        """How many of these holds have not ended."""
+        rows = await self._execute(
+            "SELECT count(*) FROM ticket_reservations WHERE id = ANY (%s::uuid[]) AND status = 'active'",
+            [list(reservations)],
+        )
+        return rows[0][0]
 
     async def undelivered_effects(self) -> int:
         """Rows of the outbox that are still to be delivered."""

@@ -19,7 +19,7 @@ def hard_enough(sale: Sale, ledger: Ledger, kills: Kills, cuts: CutPlan) -> Find
     hall = sale.counts["seats sold"] == sale.counts["seats"] and sale.counts["chairs sold"] == 1
     hardships = {
         "sold out": hall and sale.crowd.seen["sold out answers"] > 0,
-        "double clicks": sale.crowd.double_clicks > 0,
+        "double clicks": sale.crowd.seen["double clicks"] > 0,
         "declines": browser["declined"] > 0,
         "3-D Secure": browser["3-D Secure"] > 0,
         "both modes": all(

@@ -17,7 +17,8 @@ class Ledger:
     """What the witnesses know beside the common promises.
 
     `holds` (their status), `bookings` (id and amount) and `refund_reasons` by reservation, `payments` (intent and
-    session) by their own id, `looks` and `intents` by the email of who was charged, `effects` by their status.
+    session) by their own id, `looks` and `intents` by the email of who was charged, `effects` by their status. `deliveries` are of
+    the events that Stripe brings by itself.
     """
 
     holds_by_email: Mapping[str, int]
@@ -34,6 +35,7 @@ class Ledger:
     received: Mapping[str, int]
     sent_back: Mapping[str, int]
     intents: Mapping[str, str]
+    events_at_stripe: frozenset[str]
 
     @classmethod
     async def read(cls, sale: Sale, stack: Mapping[str, Any]) -> "Ledger":
@@ -78,6 +80,7 @@ class Ledger:
             received=await stripe.amounts("payment_intents", "id", "amount_received"),
             sent_back=await stripe.amounts("refunds", "payment_intent", "amount"),
             intents=intents,
+            events_at_stripe=frozenset([event["id"] for event in await stripe.everything("events")]),
         )
 
 
@@ -95,14 +98,20 @@ class StripeAccount:
     async def amounts(self, kind: str, by: str, field: str) -> Counter[str]:
         """The sum of a field over all objects of a kind that have not failed, by another field."""
         sums: Counter[str] = Counter()
+        for each in await self.everything(kind):
+            if each["status"] not in ("failed", "canceled"):
+                sums[each[by]] += each[field]
+        return sums
+
+    async def everything(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind, the newest first."""
+        found: list[dict[str, Any]] = []
         after = ""
         while True:
             page = await self._get(f"/v1/{kind}?limit=100{after}")
-            for each in page["data"]:
-                if each["status"] not in ("failed", "canceled"):
-                    sums[each[by]] += each[field]
+            found += page["data"]
             if not page["has_more"]:
-                return sums
+                return found
             after = f"&starting_after={page['data'][-1]['id']}"
 
     async def _get(self, path: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from local.demo.programme import Programme
 from local.demo.weather import Weather
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
+JOBS = ("reservation-cleanup", "deliver-outbox")
 INVOKE_PATIENCE_S = 60.0
 SETTLE_PATIENCE_S = 90.0
 LOOKS_AGAIN_S = 0.3
@@ -69,24 +70,28 @@ class Sale:
         for name in ("released", "confirmed", "kept", "failed"):
             self.counts[f"cleanup {name}"] += answer[name]
 
-    async def everything_arrives(self) -> None:
-        """Until every event is delivered and every effect is out, as time alone would have it."""
+    async def everything_arrives(self, jobs: Sequence[str] = JOBS, *, ends_holds: bool = False) -> None:
+        """Until every event is delivered and every effect is out, as time alone would have it.
+
+        `ends_holds`: the time of every hold is over as well.
+        """
         title = "The rest of the events arrive, the refunds and notifications go out."
         pending: list[dict[str, Any]] = []
-        left = 0
+        left = active = 0
 
         def told() -> str:
-            return f"{len(pending)} events on their way, {left} effects to deliver"
+            return f"{len(pending)} events on their way, {left} effects to deliver, {active} holds to end"
 
         async with self.programme.scene(title, told):
             give_up_at = time.monotonic() + SETTLE_PATIENCE_S
             while time.monotonic() < give_up_at:
                 await self.operator.let_leases_end()
-                await self.clean_up()
-                await self.invoke("deliver-outbox")
+                active = await self.operator.let_all_time_pass() if ends_holds else 0
+                for job in jobs:
+                    await self.invoke(job)
                 left = await self.operator.undelivered_effects()
                 pending = [event for event in await self.weather.deliveries() if event["pending"]]
-                if not left and not pending:
+                if not left and not pending and not active:
                     break
                 await asyncio.sleep(LOOKS_AGAIN_S)
 
@@ -94,7 +99,7 @@ class Sale:
         """Invoke through Lambda's API, as the schedule does; again where it died on the way."""
         give_up_at = time.monotonic() + INVOKE_PATIENCE_S
         while True:
-            answer, failed = await self._invoke_once(function)
+            answer, failed = await self.try_to_invoke(function)
             if not failed:
                 return answer
             if time.monotonic() > give_up_at:
@@ -102,7 +107,8 @@ class Sale:
             self.counts["invocations that failed"] += 1
             await asyncio.sleep(LOOKS_AGAIN_S)
 
-    async def _invoke_once(self, function: str) -> tuple[dict[str, Any], bool]:
+    async def try_to_invoke(self, function: str) -> tuple[dict[str, Any], bool]:
+        """Once: the answer, and whether the function, or the way to it, failed."""
         try:
             async with self.http.post(f"{self.base_url}{INVOKE.format(function)}", json={}) as response:
                 answer = await response.json()

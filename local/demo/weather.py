@@ -31,7 +31,7 @@ class Weather:
         """The first calls that make an intent are all cut off, then one call in twenty of any kind."""
         dark = {"method": "POST", "path": "/v1/payment_intents", "times": DARK_CALLS, "timeout_after": True}
         drizzle = {"times": ENDLESS, "timeout_after": True, "probability": UNLIKELY}
-        await self._put({"shuffle_ms": SHUFFLE_MS, "responses": [dark, drizzle]})
+        await self.put({"shuffle_ms": SHUFFLE_MS, "responses": [dark, drizzle]})
 
     async def keep_changing(self) -> None:
         """Until cancelled."""
@@ -42,28 +42,30 @@ class Weather:
     async def turn(self, deliver: bool) -> None:
         """Let events through, in another number of copies than before, or hold them back."""
         self.deliver = deliver
-        script = await self._get()
+        script = await self.script()
         # `times` goes on counting from where it is; the next events have their own number of copies.
-        await self._put(script | {"deliver": self.deliver, "duplicate": self.random.randint(1, MOST_COPIES)})
+        await self.put(script | {"deliver": self.deliver, "duplicate": self.random.randint(1, MOST_COPIES)})
 
     async def cut_off(self) -> int:
         """How many calls were cut off after their work was done; some few may have escaped the count."""
-        dark, drizzle = (await self._get())["responses"]
+        dark, drizzle = (await self.script())["responses"]
         return (DARK_CALLS - dark["times"]) + (ENDLESS - drizzle["times"])
 
     async def clear_up(self) -> None:
         """Nothing goes wrong any more."""
         self.deliver = True
-        await self._put({})
+        await self.put({})
 
     async def deliveries(self) -> list[dict[str, Any]]:
         """How the delivery of each event stands."""
         return await self._ask("GET", "deliveries")
 
-    async def _get(self) -> dict[str, Any]:
+    async def script(self) -> dict[str, Any]:
+        """The emulator's fault script as it stands."""
         return await self._ask("GET", "faults")
 
-    async def _put(self, script: dict[str, Any]) -> None:
+    async def put(self, script: dict[str, Any]) -> None:
+        """Another fault script."""
         await self._ask("PUT", "faults", script)
 
     async def _ask(self, method: str, what: str, body: object = None) -> Any:

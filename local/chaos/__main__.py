@@ -1,0 +1,111 @@
+"""`make chaos`: a sale under siege for some minutes; then every promise is checked from outside.
+
+Exit status 0 if every promise held, 1 if one is broken or the siege was not what it should be.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+from random import Random
+
+from local.chaos.kills import Trap
+from local.chaos.outcome import broken_at, hard_enough, summary_of
+from local.chaos.siege import Siege
+from local.chaos.storm import Storm
+from local.child import free_port
+from local.demo.cloud import ROOT, OwnCloud, cloud_of_its_own
+from local.demo.evidence import Finding, cut_short, findings
+from local.demo.ledger import Ledger
+from local.demo.programme import Programme
+from local.demo.report import Invocations, print_summary, print_table, verdict_of, write_report
+from local.demo.stage import on_stage, through_proxy
+from local.errors import CannotStart
+from local.template import load_template
+
+SECONDS = 120.0
+SEATS = 20
+DROPPED = 0.05  # of the events, where there is somebody who fetches them
+RECONCILE = "reconcile-payments"
+
+
+def main() -> int:
+    """Returns the exit status."""
+    arguments = _parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background shell has SIGINT ignored
+        signal.signal(number, signal.default_int_handler)  # the cloud is taken down either way
+    folder = Path(arguments.state)
+    report = folder / "chaos-report.json"
+    report.unlink(missing_ok=True)
+    programme = Programme()
+    print(
+        f"seed {arguments.seed} (make chaos SEED={arguments.seed} draws the same again; what it meets may differ)"
+    )
+    port, trap = free_port(), Trap(folder.resolve() / "chaos" / "kill-point")
+    environment = through_proxy(port) | {"KILL_POINT_FILE": str(trap.file)}
+    try:
+        programme.say("The cloud starts, with its schedules on.")
+        with cloud_of_its_own(folder / "chaos", environment) as cloud:
+            found, siege = asyncio.run(_besiege(arguments, cloud, port, trap, programme))
+            runs = Invocations.told_by(folder / "chaos" / "logs")
+        programme.say("The cloud is down.")
+    except CannotStart as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the cloud is down", file=sys.stderr)
+        return 130
+    print_table(found)
+    summary = summary_of(siege, runs)
+    print_summary(summary)
+    write_report(
+        report, found, seed=arguments.seed, seconds=arguments.seconds, summary=summary,
+        broken_at=broken_at(siege), invocations=dict(runs.by_function), scenes=programme.scenes,
+    )  # fmt: skip
+    programme.say(f"{verdict_of(found)}; {report}")
+    return 0 if all(each.held for each in found) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local.chaos", description=__doc__)
+    environment = os.environ
+    seconds = environment.get("SECONDS") or float(environment.get("MINUTES") or SECONDS / 60) * 60
+    parser.add_argument("--seconds", type=float, default=seconds, help="how long (SECONDS, or MINUTES)")
+    parser.add_argument("--seed", default=environment.get("SEED") or secrets.token_hex(3), help="(SEED)")
+    parser.add_argument("--state", default=environment.get("STATE") or ".local", help="(STATE)")
+    # To see that it finds what is broken: SQL that switches a guard off.
+    parser.add_argument("--sabotage", metavar="SQL", help=argparse.SUPPRESS)
+    return parser
+
+
+async def _besiege(
+    arguments: argparse.Namespace, cloud: OwnCloud, port: int, trap: Trap, programme: Programme
+) -> tuple[list[Finding], Siege]:
+    seed = arguments.seed
+    functions = load_template(ROOT / "template.yaml").functions
+    jobs = tuple(name for name, function in functions.items() if function.schedules)
+    async with on_stage(cloud, port, programme, seed=seed, seats=SEATS, sabotage=arguments.sabotage) as stage:
+        storm = Storm(stage.sale.weather, Random(f"{seed}:storm"), drop=DROPPED if RECONCILE in jobs else 0.0)
+        siege = Siege(stage, trap, storm, seed, arguments.seconds, jobs)
+        found: list[Finding] = []
+        try:
+            await siege.run()
+            await siege.come_to_rest()
+        except Exception as failure:  # noqa: BLE001 - whatever it was, what has happened so far is judged
+            found.append(cut_short("the siege goes on to its end", failure))
+        programme.say("Every side is asked what it knows.")
+        try:
+            await stage.sale.count()
+            ledger = await Ledger.read(stage.sale, cloud.stack)
+            found += await findings(stage.sale, cloud.stack, ledger, killed=stage.kills.environments)
+            found.append(hard_enough(siege))
+        except Exception as failure:  # noqa: BLE001 - a witness that cannot be heard is no witness
+            found.append(cut_short("every side can be asked what it knows", failure))
+        return found, siege
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What the siege has broken, in figures, and whether that was enough to prove anything."""
+
+from typing import Any
+
+from local.chaos.cuts import ACTS
+from local.chaos.kills import kill_points
+from local.chaos.siege import Siege
+from local.demo.evidence import Finding, told_with
+from local.demo.report import Invocations, broken_by, run_by
+
+# From so many seconds on every kill point and every boundary of every act must have had its turn.
+WHOLE_S = 90.0
+ENVIRONMENTS_A_MINUTE = 12
+
+
+def hard_enough(siege: Siege) -> Finding:
+    """A siege that broke little would prove little."""
+    kills, cuts = siege.stage.kills, siege.stage.cuts
+    missing = [what for what in ("postgres", "stripe_emulator", "whole cloud") if not kills.counts[what]]
+    wanted = siege.seconds / 60 * ENVIRONMENTS_A_MINUTE
+    if kills.environments < wanted:
+        missing.append(f"more than {kills.environments} of {wanted:.0f} environments")
+    untouched = [point for point in kill_points() if not kills.counts[f"at {point}"]]
+    uncut = cuts.uncut()
+    calm = [kind for kind, count in siege.storm.struck.items() if not count]
+    if siege.seconds >= WHOLE_S:
+        missing += [f"death at {point}" for point in untouched]
+        missing += [f"cut at every boundary of {act}" for act in uncut]
+        missing += [f"{kind} from Stripe" for kind in calm]
+    return Finding(
+        "the siege was as hard as it should be",
+        f"{kills.counts.total()} kills, {cuts.cuts.total()} cuts",
+        f"{len(ACTS) - len(uncut)} of {len(ACTS)} acts were cut at each boundary of theirs",
+        ", ".join(f"{count} x {kind}" for kind, count in siege.storm.struck.items()),
+        told_with(
+            f"somebody died at {len(kill_points()) - len(untouched)} of {len(kill_points())} kill points",
+            [f"no {what}" for what in missing],
+        ),
+        not missing,
+    )
+
+
+def summary_of(siege: Siege, runs: Invocations) -> dict[str, Any]:
+    """The figures of the siege."""
+    sale = siege.stage.sale
+    crowd, browser, counts = sale.crowd, sale.crowd.browser.seen, sale.counts
+    acts = siege.stage.cuts.by_act()
+    return {
+        "buyers": len(siege.buyers),
+        "holds granted": crowd.seen["holds granted"],
+        "sold out answers": crowd.seen["sold out answers"],
+        "payments as intent / as hosted session": (
+            f"{crowd.seen['payments as payment_intent']} / {crowd.seen['payments as checkout_session']}"
+        ),
+        "charged / declined / closed": " / ".join(
+            str(browser[end]) for end in ("paid", "declined", "closed")
+        ),
+        "seats sold": f"{counts['seats sold']} of {counts['seats']}",
+        "chairs sold": f"{counts['chairs sold']} of {counts['chairs']}",
+        "holds that ran out / ended by force": (
+            f"{counts['holds that ran out']} / {counts['holds ended by force']}"
+        ),
+        "events / copies delivered": f"{counts['events']} / {counts['copies']}",
+        **broken_by(siege.stage),
+        **{
+            f"  cut: {act}": f"{cut} of {places} boundaries, {cuts} cuts"
+            for act, (cut, places, cuts) in acts.items()
+        },
+        "struck by Stripe": ", ".join(f"{count} x {kind}" for kind, count in siege.storm.struck.items()),
+        "jobs that failed": ", ".join(f"{count} x {job}" for job, count in siege.failures.items()) or "none",
+        **run_by(runs),
+    }
+
+
+def broken_at(siege: Siege) -> dict[str, Any]:
+    """Everything that was broken, for the report."""
+    return {
+        "kills": dict(siege.stage.kills.counts),
+        "cuts": siege.stage.cuts.to_json(),
+        "stripe": dict(siege.storm.struck),
+    }

@@ -1,0 +1,202 @@
+"""The siege: buyers come without end, and everything below them is broken at random moments, all drawn from one seed."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import count
+from random import Random
+
+from local.chaos.kills import Trap, kill_points
+from local.chaos.storm import Storm
+from local.demo.buyers import Buyer, Crowd, End
+from local.demo.script import Temper, write_script
+from local.demo.stage import Stage
+
+BUYERS_AT_ONCE = 16
+HASTY = 0.15  # of the buyers ask once, and leave where they get no answer
+TEMPERS = {
+    Temper.PAYS: 54,
+    Temper.NEVER_PAYS: 4,
+    Temper.WALKS_AWAY: 8,
+    Temper.LEAVES_PAGE_OPEN: 10,
+    Temper.CANCELS: 6,
+    Temper.CHANGES_MIND: 6,
+    Temper.AT_THE_DEADLINE: 6,
+    Temper.LATE_SEATS_FREE: 4,
+    Temper.LATE_CANCELLED: 2,
+}
+SEATS_LEFT = 8  # with fewer than this the hall is made larger
+MORE_SEATS = 16
+SOLD_OUT_PAUSE_S = 0.3
+# How often, in seconds.
+OPERATOR_S = (0.3, 1.2)
+JOBS_S = (0.3, 1.5)
+ENVIRONMENTS_S = (1.0, 3.0)
+KILL_POINTS_S = (0.2, 1.0)
+POSTGRES_EVERY_S = 16.0
+STRIPE_EVERY_S = 12.0
+CLOUD_EVERY_S = 40.0
+LAST_KILL = 0.85  # of the time: what is killed later would be back only when all is over
+POINT_PATIENCE_S = 5.0
+TELLS_EVERY_S = 5.0
+
+
+@dataclass
+class Siege:
+    """Runs for so many seconds; `jobs` are the functions that schedules invoke."""
+
+    stage: Stage
+    trap: Trap
+    storm: Storm
+    seed: str
+    seconds: float
+    jobs: tuple[str, ...]
+    buyers: list[Buyer] = field(default_factory=list[Buyer])
+    failures: Counter[str] = field(default_factory=Counter[str])
+
+    def __post_init__(self) -> None:
+        self.stage.sale.buyers = self.buyers
+        self._over = asyncio.Event()
+        self._numbers = count()
+        self._hasty = _hasty(self.stage.sale.crowd)
+
+    async def run(self) -> None:
+        """Until time is over, every buyer has left and whatever was killed is up again."""
+        title = (
+            f"{BUYERS_AT_ONCE} buyers at a time for {self.seconds:.0f} s: they hold, pay, cancel, walk away. kill -9 of"
+            " everything at random moments, connections cut at every statement, Stripe in a storm."
+        )
+        sale, kills = self.stage.sale, self.stage.kills
+        async with (
+            sale.programme.scene(title, self._so_far, every_s=TELLS_EVERY_S),
+            asyncio.TaskGroup() as all_at_once,
+        ):
+            begin = all_at_once.create_task
+            self.stage.cuts.enabled = True
+            blowing = begin(self.storm.blow())
+            for _ in range(BUYERS_AT_ONCE):
+                begin(self._buyers_come())
+            begin(self._again_and_again("operator", OPERATOR_S, self._operate))
+            begin(self._again_and_again("jobs", JOBS_S, self._run_a_job))
+            begin(self._again_and_again("environments", ENVIRONMENTS_S, lambda _: kills.environment()))
+            begin(self._again_and_again("kill points", KILL_POINTS_S, self._spring_a_trap))
+            begin(self._at_random_moments("postgres", POSTGRES_EVERY_S, self._kill_service))
+            begin(self._at_random_moments("stripe_emulator", STRIPE_EVERY_S, self._kill_service))
+            begin(self._at_random_moments("whole cloud", CLOUD_EVERY_S, lambda _: kills.everything()))
+            await asyncio.sleep(self.seconds)
+            sale.programme.say("Time is over: nothing is broken any more, the last buyers leave.")
+            self._over.set()
+            self.stage.cuts.enabled = False
+            blowing.cancel()
+        await self.storm.die_down()
+
+    async def come_to_rest(self) -> None:
+        """What time alone would do; afterwards nothing is on its way."""
+        await self.stage.sale.everything_arrives(self.jobs, ends_holds=True)
+
+    async def _still_on(self, seconds: float) -> bool:
+        """Waits so long; False as soon as it is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+        return not self._over.is_set()
+
+    async def _again_and_again(
+        self, name: str, pause_s: tuple[float, float], act: Callable[[Random], Awaitable[None]]
+    ) -> None:
+        chance = Random(f"{self.seed}:{name}")
+        while await self._still_on(chance.uniform(*pause_s)):
+            await act(chance)
+
+    async def _at_random_moments(
+        self, name: str, every_s: float, act: Callable[[str], Awaitable[None]]
+    ) -> None:
+        chance = Random(f"{self.seed}:{name}")
+        times = max(1, round(self.seconds / every_s))
+        slice_s = self.seconds * LAST_KILL / times
+        passed = 0.0
+        for number in range(times):  # one in each slice of the time
+            moment = slice_s * (number + chance.uniform(0.2, 1))
+            if not await self._still_on(moment - passed):
+                return
+            passed = moment
+            await act(name)
+
+    # The buyers.
+
+    async def _buyers_come(self) -> None:
+        while not self._over.is_set():
+            number = next(self._numbers)
+            crowd = (
+                self._hasty
+                if Random(f"{self.seed}:{number}:hasty").random() < HASTY
+                else self.stage.sale.crowd
+            )
+            buyer = Buyer(write_script(self.seed, number, tempers=TEMPERS), crowd)
+            self.buyers.append(buyer)
+            await buyer.come()
+            if buyer.end is End.HOLDS_PAGE_OPEN:
+                await self._be_late(buyer)
+            if buyer.end is End.SOLD_OUT:
+                await self._still_on(SOLD_OUT_PAUSE_S)
+
+    async def _be_late(self, buyer: Buyer) -> None:
+        sale = self.stage.sale
+        if buyer.script.temper is Temper.AT_THE_DEADLINE:
+            await asyncio.gather(buyer.try_cards(), sale.run_out([buyer]))
+        else:
+            await sale.end_by_force([buyer])
+            if buyer.script.temper is Temper.LATE_CANCELLED:
+                await buyer.cancel()
+            await buyer.try_cards()
+        if buyer.charged:
+            await buyer.wait_for_booking()
+
+    # What is done to them.
+
+    async def _operate(self, chance: Random) -> None:
+        sale = self.stage.sale
+        gone = [
+            buyer
+            for buyer in self.buyers
+            if buyer.reservation
+            and buyer.end in (End.WALKED_AWAY, End.LEFT_PAGE_OPEN, End.NEVER_PAID, End.NOT_SERVED)
+        ]
+        await sale.run_out(chance.sample(gone, len(gone) // 2))
+        hall = await sale.operator.hall()
+        if hall.seats_free < SEATS_LEFT:
+            await sale.operator.open_hall(hall.seats + MORE_SEATS)
+        if not hall.chairs_free:
+            await sale.operator.add_chair()
+
+    async def _run_a_job(self, chance: Random) -> None:
+        job, times = chance.choice(self.jobs), chance.randint(1, 2)
+        ended = await asyncio.gather(*(self.stage.sale.try_to_invoke(job) for _ in range(times)))
+        self.failures[job] += sum(failed for _, failed in ended)
+
+    async def _spring_a_trap(self, chance: Random) -> None:
+        """Those that nobody has sprung yet first."""
+        kills = self.stage.kills
+        points = kill_points()
+        fewest = min(kills.counts[f"at {point}"] for point in points)
+        point = chance.choice([point for point in points if kills.counts[f"at {point}"] == fewest])
+        await kills.at_point(self.trap, point, patience_s=POINT_PATIENCE_S)
+
+    async def _kill_service(self, name: str) -> None:
+        before = self.stage.kills.counts[name]
+        while self.stage.kills.counts[name] == before:  # unless it is dead already
+            self.stage.kills.service(name)
+            if not await self._still_on(0.2):
+                return
+
+    def _so_far(self) -> str:
+        kills, cuts = self.stage.kills, self.stage.cuts
+        ends = Counter(buyer.end for buyer in self.buyers)
+        told = ", ".join(f"{ends[end]} {end}" for end in (End.BOOKED, End.CANCELLED, End.SOLD_OUT))
+        return f"{len(self.buyers)} buyers ({told}), {kills.counts.total()} kills, {cuts.cuts.total()} cuts"
+
+
+def _hasty(crowd: Crowd) -> Crowd:
+    """The same, to those who do not ask twice."""
+    return replace(crowd, shop=replace(crowd.shop, patience_s=0.0))
