@@ -18,6 +18,7 @@ from domain.refusals import Refusal
 from runtime.observability import count, invocation, logger
 from runtime.problems import STATUS, problem_response
 from runtime.settings import MissingSetting
+from runtime.snapshot import forget_around_snapshots
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -29,6 +30,7 @@ class HttpFunction(LambdaFunctionUrlResolver):
 
     def __init__(self, *, max_body_bytes: int = 64 * 1024) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - partly untyped there
+        forget_around_snapshots()
         self._max_body_bytes = max_body_bytes
         self._methods: list[tuple[str, re.Pattern[str]]] = []
         self.not_found(self._refuse_path)  # pyright: ignore[reportUnknownMemberType] - partly untyped there

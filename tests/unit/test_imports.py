@@ -14,6 +14,7 @@ RUNTIME_MAY = {
     "pydantic",
     "pydantic_core",
     "sentry_sdk",
+    "snapshot_restore_py",
     "boto3",
     "jwt",
     "botocore",

@@ -120,6 +120,10 @@ class Database:
         self._refusals = 0
         return self._connection
 
+    def __del__(self) -> None:
+        """Whoever lets go of it leaves no connection behind."""
+        self.close()
+
     def close(self) -> None:
         """Drops the connection; the next unit of work opens another."""
         if self._connection is not None:
