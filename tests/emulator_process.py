@@ -25,13 +25,13 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 
 @dataclass
 class Endpoint:
-    """A webhook endpoint: answers `status`, or the next of `statuses`, after `delay_s`; keeps what it was sent."""
+    """A webhook endpoint: answers `status`, or the next of `statuses`, while `answering`; keeps what it was sent."""
 
     url: str
     received: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
     statuses: list[int] = field(default_factory=list[int])
     status: int = 200
-    delay_s: float = 0
+    answering: threading.Event = field(default_factory=threading.Event)
 
     def events(self) -> list[Any]:
         """The deliveries as events, in the order of their arrival."""
@@ -51,7 +51,7 @@ def endpoint(port: int = 0) -> Generator[Endpoint]:
             payload = self.rfile.read(int(self.headers["Content-Length"]))
             status = recorder.statuses.pop(0) if recorder.statuses else recorder.status
             recorder.received.append((self.headers["Stripe-Signature"], payload))
-            time.sleep(recorder.delay_s)
+            recorder.answering.wait()
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -61,11 +61,13 @@ def endpoint(port: int = 0) -> Generator[Endpoint]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     recorder = Endpoint(f"http://127.0.0.1:{server.server_port}/stripe-webhook")
+    recorder.answering.set()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield recorder
     finally:
+        recorder.answering.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -68,7 +68,7 @@ def _refund_by_hand(account: Account, _: str, given: Json) -> Answer:
 
 
 def _end_refund(account: Account, refund_id: str, given: Json) -> Answer:
-    """The bank ends a refund that is pending; `failed` ends one that had succeeded, too."""
+    """The bank ends a refund that is pending; one that waits for the buyer can become `pending`, any can fail."""
     return settlement.settle(account, "refund", refund_id, given["outcome"])
 
 
@@ -117,7 +117,7 @@ ACTS = (
     ),
     Act(
         "/refunds/{id}",
-        Group({"outcome": Choice(("succeeded", "failed", "canceled"))}, required=("outcome",)),
+        Group({"outcome": Choice(("succeeded", "failed", "canceled", "pending"))}, required=("outcome",)),
         _end_refund,
     ),
     Act(
@@ -133,6 +133,10 @@ ACTS = (
         ),
         _advance_dispute,
     ),
-    Act("/payments/{id}", _STEP, _end_payment),
+    Act(
+        "/payments/{id}",
+        Group({"outcome": Choice(("succeeded", "failed", "expired", "processing"))}, required=("outcome",)),
+        _end_payment,
+    ),
     Act("/pending", Group(), _settle_all),
 )

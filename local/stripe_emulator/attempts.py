@@ -7,7 +7,8 @@ from typing import Any
 
 from local.stripe_emulator import delayed, pending
 from local.stripe_emulator.account import Account, Answer, Call
-from local.stripe_emulator.cards import Decline, TestCard
+from local.stripe_emulator.bank_debits import BankDebit
+from local.stripe_emulator.cards import Decline
 from local.stripe_emulator.charging import APPROVED, failed, method_of, new_charge, save, succeeded
 from local.stripe_emulator.errors import error_object, refused
 from local.stripe_emulator.events import emit
@@ -16,6 +17,7 @@ from local.stripe_emulator.method_shapes import payment_method
 from local.stripe_emulator.methods import METHODS, test_method_name
 from local.stripe_emulator.shapes import billing_details
 from local.stripe_emulator.storage import Stored
+from local.stripe_emulator.vouchers import Voucher
 
 type Json = dict[str, Any]
 
@@ -43,8 +45,10 @@ def attempt(call: Call, stored: Stored, *, return_url: str | None, authenticated
     method = METHODS[stored.private["method"]]
     pending.end(call.storage, stored.id)
     intent |= {"next_action": None, "last_payment_error": None}
-    if not isinstance(method, TestCard):
+    if isinstance(method, BankDebit):
         return delayed.debit(call, stored, method)
+    if isinstance(method, Voucher):
+        return delayed.issue(call, stored, method)
     if method.requires_authentication and not authenticated:
         intent["status"] = "requires_action"
         intent["next_action"] = _authentication_step(call.account, intent["id"], return_url)

@@ -11,8 +11,10 @@ from local.stripe_emulator.dispute_shapes import NETWORK_CODES, dispute, end_of_
 from local.stripe_emulator.errors import invalid_parameter, no_such, refused
 from local.stripe_emulator.events import emit
 from local.stripe_emulator.identifiers import new_id
+from local.stripe_emulator.methods import METHODS
 from local.stripe_emulator.parameters import merged_metadata
 from local.stripe_emulator.storage import Stored
+from local.stripe_emulator.vouchers import Voucher
 
 type Json = dict[str, Any]
 
@@ -50,6 +52,8 @@ def open_dispute(
     """
     charge = paid.body
     by_card = charge["payment_method_details"]["type"] == "card"
+    if isinstance(METHODS[paid.private["method"]], Voucher):
+        raise refused("What was paid with a voucher cannot be disputed.")
     if inquiry and not by_card:
         raise invalid_parameter("Only a charge of a card is inquired about.", param="inquiry")
     disputed: int = charge["amount_captured"] if amount is None else amount

@@ -1,4 +1,4 @@
-"""The pages that Stripe hosts: a checkout session's card form, and the bank's 3-D Secure step."""
+"""The pages that Stripe hosts: a checkout session's form, the bank's 3-D Secure step, and vouchers."""
 
 from html import escape
 from typing import Any
@@ -7,12 +7,13 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from aiohttp import web
 
 from domain.currencies import format_amount
-from local.stripe_emulator import buyer, intents, sessions
+from local.stripe_emulator import buyer, intents, sessions, settlement
 from local.stripe_emulator.account import Account, Answer, Call
 from local.stripe_emulator.attempts import waits_for_authentication
 from local.stripe_emulator.errors import StripeError
 from local.stripe_emulator.methods import METHODS
 from local.stripe_emulator.storage import Stored
+from local.stripe_emulator.vouchers import expiry
 
 type Json = dict[str, Any]
 
@@ -56,6 +57,8 @@ class HostedPages:
             web.post("/c/pay/{id}", self.submit_session),
             web.get("/authenticate/{id}", self.show_authentication),
             web.post("/authenticate/{id}", self.submit_authentication),
+            web.get("/voucher/{id}", self.show_voucher),
+            web.post("/voucher/{id}", self.submit_voucher),
         ]
 
     async def show_session(self, request: web.Request) -> web.Response:
@@ -103,6 +106,29 @@ class HostedPages:
         except StripeError as error:
             return _page("Nothing to confirm", f"<p>{escape(str(error))}</p>", status=error.status)
         return self._after_authentication(intent_id, answer)
+
+    async def show_voucher(self, request: web.Request) -> web.Response:
+        """The voucher: pay it, or let it expire."""
+        intent = self._intent(request.match_info["id"])
+        if intent is None or expiry(intent.body["next_action"]) is None:
+            return _page("No voucher", "<p>No voucher waits to be paid here.</p>", status=404)
+        amount = escape(format_amount(intent.body["amount"], intent.body["currency"]))
+        return _page(
+            "Voucher",
+            f"<p>A voucher of <strong>{amount}</strong>, to be paid in a shop.</p>"
+            '<form method="post"><button name="outcome" value="succeeded">Pay it</button>'
+            '<button name="outcome" value="expired">Let it expire</button></form>',
+        )
+
+    async def submit_voucher(self, request: web.Request) -> web.Response:
+        """What the buyer does with the voucher."""
+        form = await request.post()
+        outcome = "succeeded" if form.get("outcome") == "succeeded" else "expired"
+        try:
+            settlement.settle(self._account, "payment_intent", request.match_info["id"], outcome)
+        except StripeError as error:
+            return _page("No voucher", f"<p>{escape(str(error))}</p>", status=error.status)
+        return _page("Voucher", f"<p>It has {'been paid' if outcome == 'succeeded' else 'expired'}.</p>")
 
     def _after_authentication(self, intent_id: str, answer: Answer) -> web.StreamResponse:
         intent = self._intent(intent_id)

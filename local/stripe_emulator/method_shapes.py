@@ -40,13 +40,19 @@ def method_of_charge(method: Json, *, amount: int, authenticated: bool) -> Json:
         kept = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
         details = {name: details[name] for name in kept}
         details |= {"mandate": f"mandate_{method['id'][-24:]}", "payment_reference": None}
+    elif kind == "oxxo":
+        details = {"number": None}
+    elif kind == "konbini":
+        details = {"store": {"chain": "familymart"}}
     return {"type": kind, kind: details}
 
 
 def _details(method: TestMethod) -> Json:
     if isinstance(method, TestCard):
         return _card(method)
-    return _account(method)
+    if isinstance(method, BankDebit):
+        return _account(method)
+    return {"tax_id": "00000000000000"} if method.type == "boleto" else {}
 
 
 def _account(debit: BankDebit) -> Json:

@@ -10,7 +10,14 @@ type Json = dict[str, Any]
 _WITHOUT_TYPES_SINCE = "2026-09-30"
 
 # What this account can be paid with, and in which currency alone where there is but one.
-OFFERED: dict[str, str | None] = {"card": None, "sepa_debit": "eur", "us_bank_account": "usd"}
+OFFERED: dict[str, str | None] = {
+    "card": None,
+    "sepa_debit": "eur",
+    "us_bank_account": "usd",
+    "boleto": "brl",
+    "oxxo": "mxn",
+    "konbini": "jpy",
+}
 
 # What it is paid with where the caller does not say: what is turned on in the dashboard.
 _TURNED_ON = ["card"]
@@ -27,8 +34,19 @@ _INTENT_OPTIONS: dict[str, Json] = {
     },
     "sepa_debit": {},
     "us_bank_account": {"verification_method": "automatic"},
+    "boleto": {"expires_after_days": 3},
+    "oxxo": {"expires_after_days": 3},
+    "konbini": {
+        "confirmation_number": None,
+        "expires_after_days": None,
+        "expires_at": None,
+        "product_description": None,
+    },
 }
-_SESSION_OPTIONS: dict[str, Json] = _INTENT_OPTIONS | {"card": {"request_three_d_secure": "automatic"}}
+_SESSION_OPTIONS: dict[str, Json] = _INTENT_OPTIONS | {
+    "card": {"request_three_d_secure": "automatic"},
+    "konbini": {"expires_after_days": None},
+}
 
 
 def refuse_removed_parameters(names: set[str], version: str | None) -> None:

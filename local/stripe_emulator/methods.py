@@ -3,10 +3,11 @@
 from local.stripe_emulator.bank_debits import BANK_DEBITS, BankDebit
 from local.stripe_emulator.cards import ALIASES, CARDS, TestCard
 from local.stripe_emulator.errors import invalid_parameter, no_such
+from local.stripe_emulator.vouchers import VOUCHERS, Voucher
 
-type TestMethod = TestCard | BankDebit
+type TestMethod = TestCard | BankDebit | Voucher
 
-METHODS: dict[str, TestMethod] = {**CARDS, **BANK_DEBITS}
+METHODS: dict[str, TestMethod] = {**CARDS, **BANK_DEBITS, **VOUCHERS}
 
 
 def test_method_name(token: str) -> str:

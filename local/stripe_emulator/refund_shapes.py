@@ -41,8 +41,27 @@ def refund(
     return body
 
 
+def ask_for_account(body: Json, email: str, *, now: int) -> int:
+    """Let a refund wait for the customer to name an account, by mail; answers until when, in Unix seconds."""
+    until = now + _ASKED_FOR_S
+    sent = {"email_sent_at": now, "email_sent_to": email}
+    body["instructions_email"] = email
+    body["next_action"] = {
+        "type": "display_details",
+        "display_details": {"email_sent": sent, "expires_at": until},
+    }
+    return until
+
+
+_ASKED_FOR_S = 45 * 86_400
+
 # How the money goes back where it is no card's.
-_TRANSFERS = {"sepa_debit": "eu_bank_transfer", "us_bank_account": "us_bank_transfer"}
+_TRANSFERS = {
+    "boleto": "br_bank_transfer",
+    "konbini": "jp_bank_transfer",
+    "sepa_debit": "eu_bank_transfer",
+    "us_bank_account": "us_bank_transfer",
+}
 
 
 def _destination(method_type: str, status: str) -> Json:

@@ -14,12 +14,23 @@ from local.stripe_emulator.events import emit
 from local.stripe_emulator.identifiers import new_id
 from local.stripe_emulator.methods import METHODS
 from local.stripe_emulator.parameters import merged_metadata
-from local.stripe_emulator.refund_shapes import refund
+from local.stripe_emulator.refund_shapes import ask_for_account, refund
 from local.stripe_emulator.storage import Stored
 
 type Json = dict[str, Any]
 
 _WAITING = ("pending", "requires_action")
+
+# What a refund can be before it becomes this.
+_BEFORE = {
+    "pending": ("requires_action",),
+    "succeeded": _WAITING,
+    "canceled": _WAITING,
+    "failed": (*_WAITING, "succeeded"),
+}
+
+# Who is asked for an account where the payment names nobody.
+_BUYER = "buyer@example.com"
 
 
 def load(call: Call, refund_id: str) -> Stored:
@@ -36,6 +47,8 @@ def create(call: Call, parameters: Json) -> Answer:
     charge = paid.body
     amount = _refundable(paid, parameters)
     behaviour = METHODS[paid.private["method"]].refund
+    if behaviour == "impossible":
+        raise refused(f"Charge {charge['id']} cannot be refunded.", code="charge_not_refundable")
     body = refund(
         new_id("re"),
         paid=charge,
@@ -43,8 +56,12 @@ def create(call: Call, parameters: Json) -> Answer:
         created=call.account.now(),
         reason=parameters.get("reason"),
         metadata=merged_metadata({}, parameters.get("metadata")),
-        status="pending" if behaviour == "pending" else "succeeded",
+        status={"pending": "pending", "asks": "requires_action"}.get(behaviour, "succeeded"),
     )
+    until = None
+    if behaviour == "asks":
+        email = parameters.get("instructions_email") or charge["billing_details"]["email"] or _BUYER
+        until = ask_for_account(body, email, now=call.account.now())
     taken = balance.move(
         call, "refund", source=body, amount=-amount, description=f"REFUND FOR {charge['id']}"
     )
@@ -56,7 +73,8 @@ def create(call: Call, parameters: Json) -> Answer:
     if behaviour == "succeeds":
         _tell_reference(call, body)
     else:
-        pending.begin(call, "refund", body["id"], "succeeded" if behaviour == "pending" else "failed")
+        outcome = "succeeded" if behaviour == "pending" else "failed"
+        pending.begin(call, "refund", body["id"], outcome, due_at=until)
     return Answer(answer)
 
 
@@ -79,15 +97,17 @@ def cancel(call: Call, stored: Stored) -> Answer:
 
 
 def settle(call: Call, stored: Stored, outcome: str, *, reason: str = "expired_or_canceled_card") -> Answer:
-    """End a refund, or let one wait on: `succeeded`, `failed` (one that had succeeded too) or `canceled`.
+    """End a refund: `succeeded`, `failed` (one that had succeeded too) or `canceled`; or go on to `pending`.
 
     `reason` is why it failed. StripeError if it has ended otherwise.
     """
     body = stored.body
-    endable = (*_WAITING, "succeeded") if outcome == "failed" else _WAITING
-    if body["status"] not in endable:
+    if body["status"] not in _BEFORE[outcome]:
         raise refused(f"This refund has a status of {body['status']}: it cannot become {outcome}.")
-    if outcome == "succeeded":
+    if outcome == "pending":
+        _change(call, stored, {"status": "pending", "pending_reason": "processing"})
+        pending.begin(call, "refund", stored.id, "succeeded")
+    elif outcome == "succeeded":
         _change(call, stored, {"status": "succeeded"})
     else:
         _undo(call, stored, outcome, "merchant_request" if outcome == "canceled" else reason)

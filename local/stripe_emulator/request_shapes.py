@@ -117,6 +117,7 @@ CREATE_REFUND = Group(
         **EXPAND,
         "amount": _AMOUNT,
         "charge": Text(),
+        "instructions_email": Text(),
         "metadata": METADATA,
         "payment_intent": Text(),
         "reason": Choice(("duplicate", "fraudulent", "requested_by_customer")),

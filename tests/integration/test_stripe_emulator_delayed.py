@@ -140,7 +140,7 @@ def test_a_debit_that_is_disputed_is_lost(running: Emulator, client: stripe.Stri
         ("failed", "unpaid", "checkout.session.async_payment_failed"),
     ],
 )
-@pytest.mark.parametrize("method", [("pm_success_de", "eur")])
+@pytest.mark.parametrize("method", [("pm_success_de", "eur"), ("pm_boleto", "brl"), ("pm_oxxo", "mxn")])
 def test_a_session_is_complete_before_it_is_paid(
     running: Emulator, method: tuple[str, str], outcome: str, payment_status: str, event: str
 ) -> None:
@@ -168,3 +168,84 @@ def test_an_intent_takes_only_its_own_kinds(client: stripe.StripeClient) -> None
         client.v1.payment_intents.create(
             {"amount": 2500, "currency": "eur", "payment_method": "pm_success_de", "confirm": True}
         )
+
+
+@pytest.mark.parametrize(("kind", "currency"), [("boleto", "brl"), ("oxxo", "mxn"), ("konbini", "jpy")])
+def test_a_voucher_waits_to_be_paid(
+    running: Emulator, client: stripe.StripeClient, kind: str, currency: str
+) -> None:
+    """A voucher shows its number and its end, is on its way once paid, and then a payment like any other."""
+    intent = confirmed(client, f"pm_{kind}", currency)
+    assert (intent.status, intent.latest_charge) == ("requires_action", None)
+    step = intent.to_dict()["next_action"]
+    shown = step[f"{kind}_display_details"]
+    assert step["type"] == f"{kind}_display_details"
+    assert shown.get("expires_at", shown.get("expires_after")) == intent.created + 3 * 86_400
+    assert running.act(f"/payment_intents/{intent.id}/authenticate", outcome="succeeded")[0] == 400
+    assert running.act(f"/payments/{intent.id}", outcome="processing")[1]["status"] == "processing"
+    assert running.act(f"/payments/{intent.id}", outcome="succeeded")[1]["amount_received"] == 2500
+    assert types_about(client, intent.id) == [
+        "payment_intent.created",
+        "payment_intent.requires_action",
+        "payment_intent.processing",
+        "charge.succeeded",
+        "payment_intent.succeeded",
+    ]
+
+
+def test_a_voucher_expires(running: Emulator, client: stripe.StripeClient) -> None:
+    """A voucher that nobody pays fails with Stripe's code for it, and the intent takes another method."""
+    intent = confirmed(client, "pm_oxxo", "mxn")
+    (waiting,) = [entry for entry in running.call("GET", "/_emulator/pending")[1] if entry["id"] == intent.id]
+    assert (waiting["outcome"], waiting["due_at"]) == ("expired", intent.created + 3 * 86_400)
+    assert running.act(f"/payments/{intent.id}", outcome="expired")[0] == 200
+    expired = client.v1.payment_intents.retrieve(intent.id)
+    assert expired.last_payment_error is not None
+    assert (expired.status, expired.last_payment_error.code) == (
+        "requires_payment_method",
+        "payment_intent_payment_attempt_expired",
+    )
+    assert types_about(client, intent.id)[-1] == "payment_intent.payment_failed"
+
+
+def test_a_voucher_that_is_superseded_is_not_paid(running: Emulator, client: stripe.StripeClient) -> None:
+    """Paid by card, or cancelled, an intent awaits its voucher no longer."""
+    paid = confirmed(client, "pm_boleto", "brl")
+    client.v1.payment_intents.confirm(paid.id, {"payment_method": "pm_card_visa"})
+    cancelled = confirmed(client, "pm_boleto", "brl")
+    client.v1.payment_intents.cancel(cancelled.id)
+    for intent in (paid, cancelled):
+        assert running.act(f"/payments/{intent.id}", outcome="succeeded")[0] == 400
+    waiting = {entry["id"] for entry in running.call("GET", "/_emulator/pending")[1]}
+    assert waiting.isdisjoint({paid.id, cancelled.id})
+
+
+def test_the_refund_of_a_voucher_asks_for_an_account(running: Emulator, client: stripe.StripeClient) -> None:
+    """It requires action until the buyer names an account, is pending then; until then it can be cancelled."""
+    intent = confirmed(client, "pm_konbini", "jpy")
+    running.act(f"/payments/{intent.id}", outcome="succeeded")
+    ask: Any = {"payment_intent": intent.id, "amount": 1000, "instructions_email": "ada@example.com"}
+    first, second = (client.v1.refunds.create(ask) for _ in range(2))
+    assert (first.status, first.instructions_email) == ("requires_action", "ada@example.com")
+    assert first.next_action is not None
+    assert first.next_action.display_details is not None
+    assert running.act(f"/refunds/{first.id}", outcome="pending")[1]["status"] == "pending"
+    assert running.act(f"/refunds/{first.id}", outcome="succeeded")[1]["status"] == "succeeded"
+    cancelled = client.v1.refunds.cancel(second.id)
+    assert (cancelled.status, cancelled.failure_reason) == ("canceled", "merchant_request")
+    charge = client.v1.payment_intents.retrieve(intent.id).latest_charge
+    assert client.v1.charges.retrieve(str(charge)).amount_refunded == 1000
+    oxxo = confirmed(client, "pm_oxxo", "mxn")
+    running.act(f"/payments/{oxxo.id}", outcome="succeeded")
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        client.v1.refunds.create({"payment_intent": oxxo.id})
+    assert refused.value.code == "charge_not_refundable"
+
+
+def test_the_voucher_has_a_page(running: Emulator, client: stripe.StripeClient) -> None:
+    """Its page says what is to be paid, and pays it."""
+    step: Any = confirmed(client, "pm_boleto", "brl").next_action
+    url = str(step.boleto_display_details.hosted_voucher_url)
+    assert "25.00 BRL" in running.session.get(url, timeout=5).text
+    assert "been paid" in running.session.post(url, data={"outcome": "succeeded"}, timeout=5).text
+    assert running.session.get(url, timeout=5).status_code == 404

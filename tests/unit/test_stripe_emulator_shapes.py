@@ -17,6 +17,7 @@ import stripe
 from local.stripe_emulator import buyer, disputes, endpoints, intents, refunds, sessions, settlement
 from local.stripe_emulator.account import API_VERSION, Account, Call, Settings
 from local.stripe_emulator.errors import StripeError, no_such
+from local.stripe_emulator.method_types import OFFERED
 from local.stripe_emulator.parameters import Group, Metadata, Parameter, Sequence, TimeRange
 from local.stripe_emulator.storage import Storage
 
@@ -152,13 +153,16 @@ def _disputes(account: Account, call: Call, given: Json) -> list[Json]:
 
 
 def _delayed_payments(account: Account, call: Call) -> list[Json]:
-    """Debits that are paid and refunded, disputed, refused and cancelled; and sessions paid with them."""
+    """Debits paid, refunded, disputed, refused, cancelled; vouchers paid, refunded, expired; and their sessions."""
     answers: list[Json] = []
     for currency, tokens in (
         ("eur", ("pm_success_de", "pm_failed_at", "pm_disputed_de")),
         ("usd", ("pm_usBankAccount_success", "pm_usBankAccount_noAccount", "pm_usBankAccount_processing")),
+        ("brl", ("pm_boleto",)),
+        ("mxn", ("pm_oxxo",)),
+        ("jpy", ("pm_konbini",)),
     ):
-        types = {"allowed_payment_method_types": ["card", "sepa_debit", "us_bank_account"]}
+        types = {"allowed_payment_method_types": list(OFFERED)}
         for token in tokens:
             given = {"amount": 2500, "currency": currency, "payment_method": token, "confirm": True}
             answers.append(intents.create(call, {**given, **types}).body)
@@ -166,15 +170,18 @@ def _delayed_payments(account: Account, call: Call) -> list[Json]:
             lines = {"line_items": [{"price_data": price, "quantity": 2}]}
             session = sessions.create(call, {**lines, **types, "success_url": "http://127.0.0.1:1/"}).body
             answers.append(buyer.pay_session(account, session["id"], token).body)
-    answers.append(intents.cancel(call, intents.load(call, answers[-2]["id"]), None).body)
+            if token == "pm_usBankAccount_processing":
+                answers.append(intents.cancel(call, intents.load(call, answers[-2]["id"]), None).body)
+            if currency in ("brl", "jpy"):
+                settlement.settle(account, "payment_intent", answers[-2]["id"], "processing")
+                settlement.settle(account, "payment_intent", answers[-2]["id"], "succeeded")
     settlement.settle_due(account, until=float("inf"))
-    for answer in answers:
+    for answer in list(answers):
         if answer["object"] == "payment_intent":
             intent = intents.load(call, answer["id"])
             charge = account.storage.find("charge", str(intent.body["latest_charge"]))
-            assert charge is not None
-            if intent.body["status"] == "succeeded" and not charge.body["disputed"]:
-                refunds.create(call, {"payment_intent": intent.id, "amount": 100})
+            if intent.body["status"] == "succeeded" and charge is not None and not charge.body["disputed"]:
+                answers.append(refunds.create(call, {"payment_intent": intent.id, "amount": 100}).body)
     settlement.settle_due(account, until=float("inf"))
     return answers
 
