@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 
 from local import sample_data
 from local.template import load_template
@@ -16,12 +17,19 @@ from tests.build.artefacts import HERE, Built, built_before, sam_build
 from tests.emulator_process import SECRET_KEY, WEBHOOK_SECRET
 from tests.faults.cloud import Cloud
 from tests.sam_local.engine import containers_over, docker
-from tests.sam_local.expected import EVENTS, function_of
-from tests.sam_local.sam import Sam
+from tests.sam_local.expected import EVENTS, EXPECTED, function_of
+from tests.sam_local.sam import TIMEOUT_S, Sam, read
 from tests.sam_local.steps import step
 from tests.sam_local.surroundings import TEMPLATE, Surroundings, gateway, surroundings
 
 AT_ONCE = 2
+WARMING = (
+    "reservations-offerings",
+    "create-payment-intent",
+    "stripe-webhook-unsigned",
+    "reservation-cleanup",
+    "deliver-outbox",
+)
 FUNCTIONS = {name: each.logical_id for name, each in load_template(TEMPLATE).functions.items()}
 MIGRATE = "migrate"
 # The slot that events/reservations-hold.json asks for.
@@ -66,6 +74,7 @@ def migrated(sam: Sam, around: Surroundings) -> Any:
     """What `migrate` answered: it has made the database, as in a deploy; and now there is something to sell."""
     with step("sam local invoke with events/migrate.json"):
         answer = sam.invoke(FUNCTIONS[MIGRATE], EVENTS / f"{MIGRATE}.json")
+    assert EXPECTED[MIGRATE].fits(answer), answer
     url = around.postgres.url()
     sample_data.load(url)
     with psycopg.connect(url, autocommit=True) as conn:
@@ -119,4 +128,15 @@ def cloud(
                 "webhook_secrets": [WEBHOOK_SECRET],
             },
         }
+        warming = step("sam local start-lambda, and a container for each function of a purchase")
+        with warming, ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda event: _first_call(base_url, event), WARMING))
         yield running
+
+
+def _first_call(base_url: str, event: str) -> None:
+    """An invocation that may take its time: SAM makes the function's image and container."""
+    url = f"{base_url}/2015-03-31/functions/{function_of(event, FUNCTIONS)}/invocations"
+    answer = requests.post(url, data=(EVENTS / f"{event}.json").read_bytes(), timeout=TIMEOUT_S)
+    assert answer.status_code == 200, answer.text
+    assert EXPECTED[event].fits(read(answer.json())), answer.text
