@@ -8,7 +8,7 @@ from typing import Any
 
 from local.stripe_emulator import disputes, events, intents, refunds, sessions
 from local.stripe_emulator.account import Answer, Call
-from local.stripe_emulator.errors import no_such
+from local.stripe_emulator.errors import invalid_parameter, no_such
 from local.stripe_emulator.expansion import expand, line_items
 from local.stripe_emulator.listing import Conditions, page
 from local.stripe_emulator.parameters import (
@@ -195,6 +195,10 @@ def _retrieve_event(call: Call, _: Json) -> Answer:
 
 
 def _list_events(call: Call, parameters: Json) -> Answer:
+    if "type" in parameters and "types" in parameters:
+        raise invalid_parameter(
+            "You may only specify one of these parameters: type, types.", code="parameters_exclusive"
+        )
     conditions = Conditions(parameters)
     conditions.add("created >= ?", call.account.now() - events.KEPT_S)
     if "type" in parameters:
@@ -293,7 +297,7 @@ ENDPOINTS = (
     _get("/v1/payment_methods/{id}", EXPAND, _retrieve_payment_method),
     _get(
         "/v1/events",
-        {**_CREATED, "type": Text(), "types": Sequence(Text()), "delivery_success": Flag()},
+        {**_CREATED, "type": Text(), "types": Sequence(Text(), most=20), "delivery_success": Flag()},
         _list_events,
     ),
     _get("/v1/events/{id}", EXPAND, _retrieve_event),

@@ -130,9 +130,10 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Sequence:
-    """A list of `of`."""
+    """A list of `of`, at most `most` of them where given."""
 
     of: Parameter
+    most: int | None = None
 
     def read(self, value: FormValue, name: str) -> list[Any]:
         """The items in their order."""
@@ -140,6 +141,9 @@ class Sequence:
             return []
         if isinstance(value, str) or not all(place.isdecimal() for place in value):
             raise invalid_parameter(f"Invalid array: {name}", param=name)
+        if self.most is not None and len(value) > self.most:
+            message = f"Array {name} exceeded maximum {self.most} allowed elements."
+            raise invalid_parameter(message, param=name)
         places = sorted(value, key=int)
         return [self.of.read(value[place], f"{name}[{place}]") for place in places]
 

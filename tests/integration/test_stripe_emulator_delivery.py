@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stripe
@@ -123,6 +124,38 @@ def test_a_dropped_event_is_only_listed(running: Emulator, shop: Endpoint) -> No
     assert [event["pending_webhooks"] for event in listed[1:]] == [1, 1, 1]
     delivered = {entry["event_id"] for entry in deliveries(running)}
     assert [event["id"] in delivered for event in listed] == [True, False, False, False]
+
+
+def test_what_was_not_delivered_is_found_by_walking_the_events(running: Emulator) -> None:
+    """Dropped events are listed by type, time and delivery_success, from either end, without a gap."""
+    begun = int(time.time())
+    paid_intent(running)
+    before = running.api("GET", "/v1/events?limit=1")[1]["data"][0]["id"]
+    running.faults(drop=1.0)
+    dropped = [paid_intent(running) for _ in range(4)]
+    running.faults()
+    paid_intent(running)
+    eventually(lambda: all(entry["last_status"] == 200 for entry in deliveries(running)))
+    asked = f"types[]=payment_intent.succeeded&delivery_success=false&created[gte]={begun}"
+    forwards: list[dict[str, Any]] = []
+    more = True
+    while more:
+        cursor = forwards[0]["id"] if forwards else before
+        _, page, _ = running.api("GET", f"/v1/events?{asked}&limit=3&ending_before={cursor}")
+        forwards = [*page["data"], *forwards]
+        more = page["has_more"]
+    assert [event["data"]["object"]["id"] for event in forwards] == dropped[::-1]
+    _, page, _ = running.api("GET", f"/v1/events?{asked}&limit=2&starting_after={forwards[1]['id']}")
+    assert page["data"][:2] == forwards[2:]
+    late = f"types[]=payment_intent.succeeded&created[gt]={int(time.time())}"
+    assert running.api("GET", f"/v1/events?{late}")[1]["data"] == []
+
+
+@pytest.mark.parametrize("query", ["type=charge.*&types[]=charge.failed", "types[]=charge.failed&" * 21])
+def test_events_are_asked_for_as_stripe_lets_one(running: Emulator, query: str) -> None:
+    """Either one type or up to twenty types."""
+    status, body, _ = running.api("GET", f"/v1/events?{query}")
+    assert (status, body["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_a_slow_endpoint_does_not_hold_up_the_api(running: Emulator, shop: Endpoint) -> None:
