@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -93,7 +94,7 @@ def _declaring(built: Built, environments: Mapping[str, Mapping[str, str]]) -> d
     So a secret is given plainly, as NAME; the built template knows it as NAME_ARN alone. And time limits are for
     Lambda's machines: here every call starts a container, beside whatever else the machine does.
     """
-    template = yaml.safe_load((built.folder / "template.yaml").read_text())
+    template = deepcopy(built.template)
     for logical_id, resource in template["Resources"].items():
         if resource["Type"] == FUNCTION_TYPE:
             declared = {"Variables": dict.fromkeys(environments[logical_id], "")}
