@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hmac
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from domain import refusals
 from domain.refusals import Refusal
 from runtime.observability import count, invocation, logger
 from runtime.problems import STATUS, problem_response
-from runtime.settings import MissingSetting
+from runtime.settings import MissingSetting, Settings, load
 from runtime.snapshot import forget_around_snapshots
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -111,15 +112,26 @@ class HttpFunction(LambdaFunctionUrlResolver):
         return self.lambda_context.aws_request_id
 
     def actor(self, kind: str, reason: str) -> dict[str, str | None]:
-        """Who acts, from where and why, for the audit. The address is AWS's word, never a header's."""
-        http = self.current_event.request_context.http
+        """Who acts, from where and why, for the audit."""
         return {
             "actor": kind,
-            "ip_address": http.source_ip,
-            "user_agent": (http.user_agent or "")[:300],
+            "ip_address": self.client_address(),
+            "user_agent": (self.current_event.request_context.http.user_agent or "")[:300],
             "reason": reason,
             "request_id": self.request_id,
         }
+
+    def client_address(self) -> str:
+        """Where the call comes from: AWS's word, and a header's only where it comes by the front, which AWS then names."""
+        secret = load(Settings).front_secret
+        vouched = (self.header("x-front-secret") or "").encode()
+        if (
+            secret
+            and hmac.compare_digest(vouched, secret.encode())
+            and (viewer := self.header("x-viewer-address"))
+        ):
+            return viewer
+        return self.current_event.request_context.http.source_ip
 
     def idempotency_key(self, *, at_least: int = 1) -> str | None:
         """The caller's key: bare or quoted, visible ASCII, at most 255 characters."""

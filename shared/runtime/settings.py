@@ -29,6 +29,7 @@ class Settings(BaseModel):
 
     environment: str = "local"
     release: str = "unreleased"
+    front_secret: str | None = None
 
 
 def _split(value: object) -> object:

@@ -14,6 +14,9 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     if resource["Type"] == "AWS::Serverless::Function"
 }
 WITH_URL = {name for name, function in FUNCTIONS.items() if "FunctionUrlConfig" in function}
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html
+CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+ALL_VIEWER_EXCEPT_HOST_HEADER = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
 DAY_S = 24 * 60 * 60
 ASYNCHRONOUS = {
     "ReservationCleanupFunction",
@@ -100,6 +103,36 @@ def test_an_asynchronous_invocation_is_tried_once_and_then_kept(name: str) -> No
         assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
         assert schedule["DeadLetterConfig"]["Arn"] == failed
         assert schedule["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
+
+
+def test_the_front_has_a_path_for_every_function_with_a_url_but_the_webhook() -> None:
+    front = TEMPLATE["Resources"]["Front"]["Properties"]["DistributionConfig"]
+    functions = WITH_URL - {"StripeWebhookFunction"}
+    slugs = {
+        FUNCTIONS[name]["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}-"): name
+        for name in functions
+    }
+    origins = {each["Id"]: each for each in front["Origins"] if each["Id"] != "site"}
+    assert set(origins) == set(slugs)
+    for slug, name in slugs.items():
+        url = {"Fn::GetAtt": [f"{name}Url", "FunctionUrl"]}
+        assert origins[slug]["DomainName"] == {"Fn::Select": [2, {"Fn::Split": ["/", url]}]}
+        assert origins[slug]["OriginCustomHeaders"][0]["HeaderName"] == "X-Front-Secret"
+    paths = {each["PathPattern"]: each for each in front["CacheBehaviors"]}
+    assert set(paths) == {f"/{slug}/*" for slug in slugs}
+    for path, behaviour in paths.items():
+        assert path == f"/{behaviour['TargetOriginId']}/*"
+        assert behaviour["CachePolicyId"] == CACHING_DISABLED
+        assert behaviour["OriginRequestPolicyId"] == ALL_VIEWER_EXCEPT_HOST_HEADER
+        assert {"GET", "POST", "PUT", "DELETE", "OPTIONS"} <= set(behaviour["AllowedMethods"])
+
+
+def test_a_front_is_there_for_who_names_its_domain_alone() -> None:
+    assert TEMPLATE["Parameters"]["FrontDomainName"]["Default"] == ""
+    conditional = {
+        name for name, each in TEMPLATE["Resources"].items() if each.get("Condition") == "HasFront"
+    }
+    assert conditional == {"Front", "FrontRequest"}
 
 
 def test_the_inbox_outlasts_a_day_without_a_database() -> None:
