@@ -133,7 +133,8 @@ def _read_event_list(budget: Budget, context: Context, result: Result) -> None:
         result["events_fetched"] += len(events)
         known = _statuses([event["id"] for event in events])
         missed = [event for event in events if event["id"] not in known]
-        result["applied"] += sum(_apply(event, context) is not None for event in missed)
+        outcomes = [_apply(event, context) for event in missed]
+        result["applied"] += sum(outcome not in (None, "duplicate") for outcome in outcomes)
         if len(_statuses([event["id"] for event in missed])) < len(missed):
             result["more"] = True
             return  # one could be neither applied nor kept: the next run reads this page again

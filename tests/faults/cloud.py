@@ -224,8 +224,9 @@ class Cloud:
         """Lets the time pass that a dead owner's lease lasts."""
         self.rows(
             """
-            UPDATE payment_intents_log SET lease_until = now(), next_ask_at = now()
-            WHERE lease_until > now() OR next_ask_at > now();
+            UPDATE payment_intents_log SET lease_until = now(), next_ask_at = now(), next_reconcile_at = now()
+            WHERE lease_until > now() OR next_ask_at > now() OR next_reconcile_at > now();
+            UPDATE webhook_events_log SET next_attempt_at = now() WHERE next_attempt_at > now();
             UPDATE outbox SET lease_until = now(), next_attempt_at = now() WHERE status = 'pending'
             """
         )
@@ -236,7 +237,7 @@ class Cloud:
         """What time alone would do: Stripe comes again, leases end, the schedules run."""
         self.delivered()
         self.leases_over()
-        for function in ("reservation-cleanup", "deliver-outbox"):
+        for function in ("reservation-cleanup", "reconcile-payments", "deliver-outbox"):
             answer = self.invoke(function)
             assert "X-Amz-Function-Error" not in answer.headers, answer.text
         self.delivered()

@@ -3,6 +3,7 @@
 Each story arms its point, lets somebody die there, and then does only what a buyer, Stripe or a schedule would do.
 """
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,86 @@ def refund_is_made_and_it_dies(cloud: Cloud) -> None:
     assert (cloud.status(hold), cloud.seats(hold)) == ("expired", (0, 0))
 
 
+def paid_unheard(cloud: Cloud) -> tuple[Hold, str]:
+    """A hold whose payment is captured, and none of whose later events ever comes."""
+    hold, intent_id = paid_for(cloud)
+    cloud.faults(drop=1.0)
+    cloud.confirm(intent_id)
+    cloud.faults()
+    return hold, intent_id
+
+
+def die_while_reconciling(cloud: Cloud, point: str) -> None:
+    cloud.die_at(point)
+    assert_died(cloud, cloud.invoke("reconcile-payments"))
+    cloud.leases_over()
+
+
+def reconciliation_dies_after_a_page(cloud: Cloud) -> None:
+    """The page is read again, and its events are found done."""
+    hold, _ = paid_unheard(cloud)
+    die_while_reconciling(cloud, "reconcile.page-applied")
+    assert_sold(cloud, hold)
+    assert cloud.invoke("reconcile-payments").json()["applied"] == 0
+
+
+def reconciliation_dies_with_events_in_hand(cloud: Cloud) -> None:
+    """They are due again before the next run."""
+    hold, intent_id = paid_unheard(cloud)
+    (event,) = (
+        event
+        for event in cloud.stripe_client.v1.events.list({"type": "payment_intent.succeeded"}).data
+        if event.data.object["id"] == intent_id
+    )
+    cloud.rows(
+        "INSERT INTO webhook_events_log (event_id, event_type, status, payload, next_attempt_at)"
+        " VALUES (%s, %s, 'failed', %s, now())",
+        event.id,
+        event.type,
+        json.dumps(event.to_dict()),
+    )
+    die_while_reconciling(cloud, "reconcile.events-claimed")
+    assert cloud.status(hold) == "active"
+    assert cloud.invoke("reconcile-payments").json()["retried"] == 1
+    assert_sold(cloud, hold)
+
+
+def past_the_events(cloud: Cloud) -> None:
+    """Stripe's list has come to an end: what is not known by now is asked about."""
+    cloud.rows(
+        "INSERT INTO job_cursors (job, reached_at) VALUES ('stripe-events', now() + interval '2 hours')"
+        " ON CONFLICT (job) DO UPDATE SET reached_at = excluded.reached_at"
+    )
+
+
+def reconciliation_dies_after_asking(cloud: Cloud) -> None:
+    """The payment is asked about again."""
+    hold, _ = paid_unheard(cloud)
+    past_the_events(cloud)
+    die_while_reconciling(cloud, "reconcile.asked")
+    past_the_events(cloud)
+    cloud.invoke("reconcile-payments")
+    assert_sold(cloud, hold)
+
+
+def reconciliation_dies_after_closing_a_stray(cloud: Cloud) -> None:
+    """Stripe says of the second intent that it is cancelled: that is written down then."""
+    hold, intent_id = paid_for(cloud)
+    first = cloud.stripe_client.v1.payment_intents.retrieve(intent_id)
+    stray = cloud.stripe_client.v1.payment_intents.create(
+        {"amount": first.amount, "currency": first.currency, "metadata": first.metadata.to_dict()}
+    )
+    cloud.delivered()
+    die_while_reconciling(cloud, "reconcile.stray-closed")
+    cloud.invoke("reconcile-payments")
+    status = "SELECT status FROM payment_intents_log WHERE payment_intent_id = %s"
+    assert cloud.value(status, stray.id) == "canceled"
+    assert cloud.stripe_client.v1.payment_intents.retrieve(stray.id).status == "canceled"
+    cloud.confirm(intent_id)
+    cloud.delivered()
+    assert cloud.status(hold) == "completed"
+
+
 STORIES: dict[str, tuple[str, Story]] = {
     "pay.before-stripe, and the buyer tries again": (
         "pay.before-stripe",
@@ -231,6 +312,10 @@ STORIES: dict[str, tuple[str, Story]] = {
     "webhook.claimed": ("webhook.claimed", webhook_dies("webhook.claimed")),
     "webhook.before-commit": ("webhook.before-commit", webhook_dies("webhook.before-commit")),
     "webhook.committed": ("webhook.committed", webhook_dies("webhook.committed")),
+    "reconcile.page-applied": ("reconcile.page-applied", reconciliation_dies_after_a_page),
+    "reconcile.events-claimed": ("reconcile.events-claimed", reconciliation_dies_with_events_in_hand),
+    "reconcile.asked": ("reconcile.asked", reconciliation_dies_after_asking),
+    "reconcile.stray-closed": ("reconcile.stray-closed", reconciliation_dies_after_closing_a_stray),
     "outbox.after-notification": ("outbox.after-notification", notification_is_sent_and_it_dies),
     "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies),
 }
