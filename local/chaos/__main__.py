@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from random import Random
 
-from local.chaos.kills import Trap
+from local.chaos.kills import Traps
 from local.chaos.outcome import broken_at, hard_enough, summary_of
 from local.chaos.siege import Siege
 from local.chaos.storm import Storm
@@ -44,12 +44,12 @@ def main() -> int:
     print(
         f"seed {arguments.seed} (make chaos SEED={arguments.seed} draws the same again; what it meets may differ)"
     )
-    port, trap = free_port(), Trap(folder.resolve() / "chaos" / "kill-point")
-    environment = through_proxy(port) | {"KILL_POINT_FILE": str(trap.file)}
+    port, traps = free_port(), Traps(folder.resolve() / "chaos" / "kill-points")
+    environment = through_proxy(port) | {"KILL_POINT_FILE": str(traps.file)}
     try:
         programme.say("The cloud starts, with its schedules on.")
         with cloud_of_its_own(folder / "chaos", environment) as cloud:
-            found, siege = asyncio.run(_besiege(arguments, cloud, port, trap, programme))
+            found, siege = asyncio.run(_besiege(arguments, cloud, port, traps, programme))
             runs = Invocations.told_by(folder / "chaos" / "logs")
         programme.say("The cloud is down.")
     except CannotStart as problem:
@@ -82,14 +82,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _besiege(
-    arguments: argparse.Namespace, cloud: OwnCloud, port: int, trap: Trap, programme: Programme
+    arguments: argparse.Namespace, cloud: OwnCloud, port: int, traps: Traps, programme: Programme
 ) -> tuple[list[Finding], Siege]:
     seed = arguments.seed
     functions = load_template(ROOT / "template.yaml").functions
     jobs = tuple(name for name, function in functions.items() if function.schedules)
     async with on_stage(cloud, port, programme, seed=seed, seats=SEATS, sabotage=arguments.sabotage) as stage:
         storm = Storm(stage.sale.weather, Random(f"{seed}:storm"), drop=DROPPED if RECONCILE in jobs else 0.0)
-        siege = Siege(stage, trap, storm, seed, arguments.seconds, jobs)
+        siege = Siege(stage, traps, storm, seed, arguments.seconds, jobs)
         found: list[Finding] = []
         try:
             await siege.run()

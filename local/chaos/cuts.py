@@ -26,7 +26,7 @@ ACTS: Mapping[str, str] = {
     "cleanup, paid": "claim_payments_to_close",
     "outbox, claim": "claim_outbox",
     "outbox, notified": "settle_outbox",
-    "outbox, refunded": "record_refund",
+    "outbox, refunded": "save_refund",
     "end of a run": "finish_job",
 }
 UNTRIED = 0.5  # of the batches with a boundary that was never cut, so many are cut

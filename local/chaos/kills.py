@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -25,19 +26,23 @@ def kill_points() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Trap:
+class Traps:
     """The file that the functions look into at their kill points: KILL_POINT_FILE."""
 
     file: Path
 
-    def set(self, point: str) -> None:
-        """Whoever comes past this point next takes the file away and dies."""
-        self.file.write_text(point)
+    def set(self, points: Iterable[str]) -> None:
+        """Whoever comes past one of these points first takes all of them away and dies."""
+        unfinished = self.file.with_suffix(".unfinished")
+        unfinished.write_text("\n".join(points))
+        unfinished.replace(self.file)
 
-    @property
-    def has_sprung(self) -> bool:
-        """Whether somebody has died there."""
-        return not self.file.exists()
+    def sprung(self) -> list[str]:
+        """The points where somebody has died since the last time."""
+        taken = list(self.file.parent.glob(f"{self.file.name}.*.*"))
+        for file in taken:
+            file.unlink()
+        return [file.name.removeprefix(f"{self.file.name}.") for file in taken]
 
     def remove(self) -> None:
         """Nobody dies any more."""
@@ -81,17 +86,6 @@ class Kills:
     def environments(self) -> int:
         """Execution environments that were killed, other than with the whole cloud."""
         return sum(count for what, count in self.counts.items() if what.startswith(("environments", "at ")))
-
-    async def at_point(self, trap: Trap, point: str, *, patience_s: float) -> None:
-        """Whoever comes past the point within so many seconds dies there."""
-        give_up_at = time.monotonic() + patience_s
-        trap.set(point)
-        while not trap.has_sprung:
-            if time.monotonic() > give_up_at:
-                trap.remove()
-                return
-            await asyncio.sleep(LOOKS_AGAIN_S)
-        self.counts[f"at {point}"] += 1
 
 
 def _runs(pid: int) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 
-from local.chaos.kills import Trap, kill_points
+from local.chaos.kills import Traps, kill_points
 from local.chaos.storm import Storm
 from local.demo.buyers import Buyer, Crowd, End
 from local.demo.script import Temper, write_script
@@ -34,12 +34,11 @@ SOLD_OUT_PAUSE_S = 0.3
 OPERATOR_S = (0.3, 1.2)
 JOBS_S = (0.3, 1.5)
 ENVIRONMENTS_S = (1.0, 3.0)
-KILL_POINTS_S = (0.2, 1.0)
+KILL_POINTS_S = (0.5, 2.0)
 POSTGRES_EVERY_S = 16.0
 STRIPE_EVERY_S = 12.0
 CLOUD_EVERY_S = 40.0
 LAST_KILL = 0.85  # of the time: what is killed later would be back only when all is over
-POINT_PATIENCE_S = 5.0
 TELLS_EVERY_S = 5.0
 
 
@@ -48,7 +47,7 @@ class Siege:
     """Runs for so many seconds; `jobs` are the functions that schedules invoke."""
 
     stage: Stage
-    trap: Trap
+    traps: Traps
     storm: Storm
     seed: str
     seconds: float
@@ -81,7 +80,7 @@ class Siege:
             begin(self._again_and_again("operator", OPERATOR_S, self._operate))
             begin(self._again_and_again("jobs", JOBS_S, self._run_a_job))
             begin(self._again_and_again("environments", ENVIRONMENTS_S, lambda _: kills.environment()))
-            begin(self._again_and_again("kill points", KILL_POINTS_S, self._spring_a_trap))
+            begin(self._again_and_again("kill points", KILL_POINTS_S, self._set_traps))
             begin(self._at_random_moments("postgres", POSTGRES_EVERY_S, self._kill_service))
             begin(self._at_random_moments("stripe_emulator", STRIPE_EVERY_S, self._kill_service))
             begin(self._at_random_moments("whole cloud", CLOUD_EVERY_S, lambda _: kills.everything()))
@@ -89,7 +88,9 @@ class Siege:
             sale.programme.say("Time is over: nothing is broken any more, the last buyers leave.")
             self._over.set()
             self.stage.cuts.enabled = False
+            self.traps.remove()
             blowing.cancel()
+        self._count_sprung_traps()
         await self.storm.die_down()
 
     async def come_to_rest(self) -> None:
@@ -175,13 +176,15 @@ class Siege:
         ended = await asyncio.gather(*(self.stage.sale.try_to_invoke(job) for _ in range(times)))
         self.failures[job] += sum(failed for _, failed in ended)
 
-    async def _spring_a_trap(self, chance: Random) -> None:
-        """Those that nobody has sprung yet first."""
-        kills = self.stage.kills
+    async def _set_traps(self, chance: Random) -> None:
+        """At every kill point where nobody has died yet, and at one more."""
         points = kill_points()
-        fewest = min(kills.counts[f"at {point}"] for point in points)
-        point = chance.choice([point for point in points if kills.counts[f"at {point}"] == fewest])
-        await kills.at_point(self.trap, point, patience_s=POINT_PATIENCE_S)
+        self._count_sprung_traps()
+        untouched = [point for point in points if not self.stage.kills.counts[f"at {point}"]]
+        self.traps.set([*untouched, chance.choice(points)])
+
+    def _count_sprung_traps(self) -> None:
+        self.stage.kills.counts.update(f"at {point}" for point in self.traps.sprung())
 
     async def _kill_service(self, name: str) -> None:
         before = self.stage.kills.counts[name]

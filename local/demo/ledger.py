@@ -17,7 +17,8 @@ class Ledger:
     """What the witnesses know beside the common promises.
 
     `holds` (their status), `bookings` (id and amount) and `refund_reasons` by reservation, `payments` (intent and
-    session) by their own id, `looks` and `intents` by the email of who was charged, `effects` by their status. `deliveries` are of
+    session) by their own id, `looks` and `intents` by the email of who was charged, `effects` by their status,
+    `events_at_stripe` (their type) by id. `deliveries` are of
     the events that Stripe brings by itself.
     """
 
@@ -35,7 +36,7 @@ class Ledger:
     received: Mapping[str, int]
     sent_back: Mapping[str, int]
     intents: Mapping[str, str]
-    events_at_stripe: frozenset[str]
+    events_at_stripe: Mapping[str, str]
 
     @classmethod
     async def read(cls, sale: Sale, stack: Mapping[str, Any]) -> "Ledger":
@@ -80,7 +81,7 @@ class Ledger:
             received=await stripe.amounts("payment_intents", "id", "amount_received"),
             sent_back=await stripe.amounts("refunds", "payment_intent", "amount"),
             intents=intents,
-            events_at_stripe=frozenset([event["id"] for event in await stripe.everything("events")]),
+            events_at_stripe={event["id"]: event["type"] for event in await stripe.everything("events")},
         )
 
 
