@@ -15,12 +15,14 @@ import requests
 from database import outbox
 from database.connection import Context, Database
 from database.jobs import finish_job
+from domain.ledger import MoreThanCaptured
+from payments.ledger import enter_refunds
 from runtime.jobs import Budget
 from runtime.kill_points import kill_point
 from runtime.observability import count, logger
 from runtime.settings import StripeSettings, load
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
-from stripe_gateway.gateway import StripeGateway, StripeRefund
+from stripe_gateway.gateway import StripeGateway
 
 BATCH = 8
 # Longer than a batch can last: every row of it is under way at once, and the slowest asks Stripe three times 8 s.
@@ -29,7 +31,6 @@ MAX_ATTEMPTS = 12
 NOTIFICATION_TIMEOUT_SECONDS = 5
 # Stripe forgets a key after 24 hours: from here on what was made under it is looked for first.
 KEY_MEMORY_SECONDS = 23 * 3600
-FINAL_REFUND_STATUS = {"succeeded": "succeeded", "failed": "failed", "canceled": "canceled"}
 
 
 class Settings(StripeSettings):
@@ -114,7 +115,9 @@ def _bury(row: Mapping[str, Any], error: str, context: Context) -> str:
     count("OutboxDead")
     logger.error("an outbox row is dead", extra={"outbox_id": row["id"], "kind": row["kind"], "error": error})
     if row["kind"] == "refund":
-        _settle_refund(row, None, "failed", context, error=error)
+        _database().run(
+            lambda conn: outbox.bury_refund(conn, row["id"], row["attempt"], error=error, context=context)
+        )
     else:
         _database().run(
             lambda conn: outbox.settle_outbox(conn, row["id"], row["attempt"], status="dead", error=error)
@@ -123,58 +126,40 @@ def _bury(row: Mapping[str, Any], error: str, context: Context) -> str:
 
 
 def _send_refund(row: Mapping[str, Any], context: Context) -> None:
+    """The refund, made once: where an earlier try may have made it without our knowing, Stripe's list tells."""
     refund = row["refund"]
-    if refund["disputed"]:
-        raise DeliveryRefused("a dispute has taken the money back already")
+    context = {**context, "reason": refund["reason"]}
+    intent, key = refund["payment_intent_id"], f"refund:{refund['id']}:{refund['key_number']}"
     try:
-        made = _refund_at_stripe(refund)
-    except (StripeRefused, StripeFailed) as failure:
-        # Stripe gives this answer under this key for a day. Unless the refund was made after all, the next try has a
-        # key of its own.
-        made = _gateway().find_refund(refund["payment_intent_id"], refund["id"])
-        if made is None:
-            _database().run(lambda conn: outbox.take_next_refund_key(conn, refund["id"], context=context))
-            raise DeliveryFailed(f"stripe did not make the refund: {failure or 'it failed'}") from failure
+        if (refund["key_number"] > 1 or refund["age_seconds"] > KEY_MEMORY_SECONDS) and not _waits(
+            row, context
+        ):
+            return
+        made = _gateway().refund(intent, refund["amount"], refund["id"], key)
+        kill_point("outbox.after-refund")
+        ledger = enter_refunds(_database(), intent, [made], context)
+    except (StripeRefused, StripeFailed, MoreThanCaptured) as failure:
+        # Stripe gives this answer under this key for a day. Unless the refund was made after all, or there is nothing
+        # left to refund, the next try has a key of its own.
+        if not _waits(row, context):
+            return
+        _database().run(
+            lambda conn: outbox.take_next_refund_key(conn, row["id"], row["attempt"], context=context)
+        )
+        raise DeliveryFailed(f"stripe did not make the refund: {failure or 'it failed'}") from failure
     except StripeUnanswered as failure:
         raise DeliveryFailed("stripe did not say whether the refund was made") from failure
-    kill_point("outbox.after-refund")
-    status = FINAL_REFUND_STATUS.get(made.status, "pending")
-    if status in ("failed", "canceled"):
-        _database().run(lambda conn: outbox.take_next_refund_key(conn, refund["id"], context=context))
+    if refund["id"] in ledger.to_send:
         raise DeliveryFailed("stripe's refund failed")
-    _settle_refund(row, made.id, status, context)
     count("RefundSent")
 
 
-def _refund_at_stripe(refund: Mapping[str, Any]) -> StripeRefund:
-    """The refund, made once: where an earlier try may have made it without our knowing, it is looked for first."""
-    intent, key = refund["payment_intent_id"], f"refund:{refund['id']}:{refund['key_number']}"
-    unsure = refund["key_number"] > 1 or refund["age_seconds"] > KEY_MEMORY_SECONDS
-    if unsure and (found := _gateway().find_refund(intent, refund["id"])):
-        return found
-    return _gateway().refund(intent, refund["amount"], refund["id"], key)
-
-
-def _settle_refund(
-    row: Mapping[str, Any],
-    stripe_refund_id: str | None,
-    status: str,
-    context: Context,
-    *,
-    error: str | None = None,
-) -> None:
-    _database().run(
-        lambda conn: outbox.settle_refund(
-            conn,
-            row["id"],
-            row["attempt"],
-            refund_id=row["refund"]["id"],
-            stripe_refund_id=stripe_refund_id,
-            status=status,
-            error=error,
-            context={**context, "reason": row["refund"]["reason"]},
-        )
-    )
+def _waits(row: Mapping[str, Any], context: Context) -> bool:
+    """Whether the refund has still to be made, when all is known that Stripe lists for its payment."""
+    refund = row["refund"]
+    intent = refund["payment_intent_id"]
+    ledger = enter_refunds(_database(), intent, _gateway().list_refunds(intent), context)
+    return refund["id"] in ledger.to_send
 
 
 def _send_notification(row: Mapping[str, Any]) -> None:

@@ -22,10 +22,8 @@ LANGUAGE sql AS $$
         'created_at', rfc3339(c.created_at),
         'refund', CASE WHEN f.id IS NOT NULL THEN jsonb_build_object(
             'id', f.id, 'payment_id', f.payment_id, 'payment_intent_id', p.payment_intent_id, 'amount', f.amount,
-            'reason', f.reason, 'status', f.status, 'key_number', f.key_number,
-            'first_asked_at', extract(epoch FROM f.first_asked_at),
-            'age_seconds', extract(epoch FROM now() - f.first_asked_at),
-            'disputed', p.disputed_at IS NOT NULL
+            'reason', f.reason, 'key_number', f.key_number,
+            'age_seconds', extract(epoch FROM now() - f.first_asked_at)
         ) END
     )
     FROM claimed c
@@ -46,43 +44,57 @@ LANGUAGE sql AS $$
     SELECT EXISTS (SELECT FROM settled)
 $$;
 
--- Later, after 2^attempt times 5 seconds give or take a quarter, an hour at most.
+-- After 2^attempt times 5 seconds give or take a quarter, an hour at most.
+CREATE OR REPLACE FUNCTION outbox_retry_at(p_attempt integer) RETURNS timestamptz
+LANGUAGE sql VOLATILE AS $$
+    SELECT clock_timestamp()
+        + least(interval '5 seconds' * 2 ^ least(p_attempt, 16), interval '1 hour') * (0.75 + random() / 2)
+$$;
+
+-- A refund's row in the outbox. One that has been delivered was made and has failed: it is sent again, later each time.
+CREATE OR REPLACE FUNCTION ask_for_refund(p_refund_id uuid) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO outbox AS o (kind, dedupe_key, payload, refund_id, request_id)
+    VALUES ('refund', 'refund:' || p_refund_id, jsonb_build_object('refund_id', p_refund_id), p_refund_id,
+            nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'request_id')
+    ON CONFLICT (dedupe_key) DO UPDATE SET
+        status = 'pending', delivered_at = NULL, lease_until = '-infinity',
+        next_attempt_at = CASE WHEN o.status = 'delivered' THEN outbox_retry_at(o.attempts) ELSE now() END
+    WHERE o.status <> 'pending'
+$$;
+
+-- Later.
 CREATE OR REPLACE FUNCTION retry_outbox(p_id uuid, p_attempt integer, p_error text) RETURNS void
 LANGUAGE sql AS $$
     UPDATE outbox SET
-        last_error = p_error, lease_until = '-infinity',
-        next_attempt_at = clock_timestamp()
-            + least(interval '5 seconds' * 2 ^ least(p_attempt, 16), interval '1 hour') * (0.75 + random() / 2)
+        last_error = p_error, lease_until = '-infinity', next_attempt_at = outbox_retry_at(p_attempt)
     WHERE id = p_id AND attempts = p_attempt AND status = 'pending'
 $$;
 
--- What Stripe said of a refund, together with the end of its outbox row. A refund that succeeded is money gone: it
--- grows the payment's fact and shows on the booking.
-CREATE OR REPLACE FUNCTION record_refund(
-    p_refund_id uuid, p_stripe_refund_id text, p_status text
-) RETURNS text
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_refund refunds;
-    v_refunded bigint;
-    v_captured bigint;
-BEGIN
-    SELECT p.captured_amount INTO v_captured FROM payment_intents_log p JOIN refunds f ON f.payment_id = p.id
-    WHERE f.id = p_refund_id FOR NO KEY UPDATE OF p;
-    UPDATE refunds SET status = p_status, stripe_refund_id = coalesce(stripe_refund_id, p_stripe_refund_id)
-    WHERE id = p_refund_id RETURNING * INTO v_refund;
-    SELECT coalesce(sum(amount), 0) INTO v_refunded
-    FROM refunds WHERE payment_id = v_refund.payment_id AND status = 'succeeded';
-    UPDATE payment_intents_log SET refunded_amount = greatest(refunded_amount, v_refunded)
-    WHERE id = v_refund.payment_id;
-    UPDATE bookings SET payment_status = CASE WHEN v_refunded >= v_captured THEN 'refunded' ELSE 'partially_refunded' END
-    WHERE payment_id = v_refund.payment_id AND v_refunded > 0 AND payment_status IN ('paid', 'partially_refunded');
-    RETURN v_refund.status;
-END
+-- Stripe refused the refund under its present key for good: the next try has a key of its own. Whoever has lost the
+-- row's lease takes none.
+CREATE OR REPLACE FUNCTION take_next_refund_key(p_outbox_id uuid, p_attempt integer) RETURNS void
+LANGUAGE sql AS $$
+    UPDATE refunds f SET key_number = f.key_number + 1, first_asked_at = NULL
+    FROM outbox o
+    WHERE o.id = p_outbox_id AND o.attempts = p_attempt AND o.status = 'pending'
+      AND f.id = o.refund_id AND f.stripe_refund_id IS NULL
 $$;
 
--- Stripe refused the refund under its present key for good: the next try has a key of its own.
-CREATE OR REPLACE FUNCTION take_next_refund_key(p_refund_id uuid) RETURNS integer
-LANGUAGE sql AS $$
-    UPDATE refunds SET key_number = key_number + 1, first_asked_at = now() WHERE id = p_refund_id RETURNING key_number
+-- A refund that is given up, together with its row: a person has to send it. False: the lease was lost.
+CREATE OR REPLACE FUNCTION bury_refund(p_outbox_id uuid, p_attempt integer, p_error text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_refund uuid;
+BEGIN
+    PERFORM 1 FROM payment_intents_log WHERE id = (
+        SELECT f.payment_id FROM refunds f JOIN outbox o ON o.refund_id = f.id WHERE o.id = p_outbox_id
+    ) FOR NO KEY UPDATE;
+    IF NOT settle_outbox(p_outbox_id, p_attempt, 'dead', p_error) THEN
+        RETURN false;
+    END IF;
+    UPDATE refunds SET status = 'failed'
+    WHERE id = (SELECT refund_id FROM outbox WHERE id = p_outbox_id) AND stripe_refund_id IS NULL;
+    RETURN true;
+END
 $$;

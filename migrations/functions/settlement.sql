@@ -172,17 +172,12 @@ $$;
 CREATE OR REPLACE FUNCTION refund_payment(p_payment_id uuid, p_reason text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    v_refund refunds;
-    v_reservation uuid;
+    v_payment payment_intents_log;
 BEGIN
-    SELECT reservation_id INTO v_reservation FROM payment_intents_log WHERE id = p_payment_id;
-    INSERT INTO refunds (payment_id, amount, reason)
-    SELECT id, captured_amount, p_reason FROM payment_intents_log WHERE id = p_payment_id
-    RETURNING * INTO v_refund;
-    INSERT INTO outbox (kind, dedupe_key, payload, refund_id, request_id)
-    VALUES ('refund', 'refund:' || v_refund.id, jsonb_build_object('refund_id', v_refund.id), v_refund.id,
-            nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'request_id');
-    PERFORM notify('could-not-be-seated', v_reservation, NULL, p_payment_id, p_reason, v_refund.amount);
+    SELECT * INTO v_payment FROM payment_intents_log WHERE id = p_payment_id;
+    PERFORM request_refund(p_payment_id, v_payment.captured_amount, p_reason);
+    PERFORM notify(
+        'could-not-be-seated', v_payment.reservation_id, NULL, p_payment_id, p_reason, v_payment.captured_amount);
 END
 $$;
 

@@ -72,14 +72,25 @@ class Decision:
     reason: str | None = None
 
 
+def reason_not_ours(
+    *, livemode: bool, account: str | None, our_livemode: bool, our_account: str | None
+) -> str | None:
+    """Why Stripe's word is another account's, or of another mode; None where it is meant for us."""
+    if livemode != our_livemode:
+        return "livemode"
+    if account is not None and account != our_account:
+        return "account"
+    return None
+
+
 def reason_to_quarantine(
     payment: Payment, seen: Observation, *, livemode: bool, account: str | None
 ) -> str | None:
     """Why what Stripe says cannot be about the payment that we asked for; None where it can."""
-    if seen.livemode != livemode:
-        return "livemode"
-    if seen.account is not None and seen.account != account:
-        return "account"
+    if not_ours := reason_not_ours(
+        livemode=seen.livemode, account=seen.account, our_livemode=livemode, our_account=account
+    ):
+        return not_ours
     if seen.currency != payment.currency:
         return "currency"
     if seen.amount != payment.amount:

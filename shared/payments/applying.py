@@ -9,15 +9,15 @@ from database import webhook_events
 from database.connection import Connection, Context, Database, only_value, transaction
 from domain import refusals
 from domain.payment import Action, Decision, Observation, Payment, decide, reason_to_quarantine
-from payments.settling import locked_payment, write_effects
+from payments.ledger import FOREIGN, LEDGER_TYPES, apply_ledger_event
+from payments.settling import MAY_REFUND, locked_payment, write_effects
+from payments.versions import current_object
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
 from runtime.outbox_kick import kick_outbox
 from runtime.settings import StripeSettings
-from stripe_gateway.failures import StripeRefused
 from stripe_gateway.gateway import StripeGateway
 from stripe_gateway.observations import observe
-from stripe_gateway.webhook import API_VERSION
 
 PAYMENT_TYPES = frozenset(
     [
@@ -27,20 +27,8 @@ PAYMENT_TYPES = frozenset(
     + ["payment_intent.canceled", "checkout.session.completed", "checkout.session.expired"]
     + ["checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed"]
 )
-# Verified and kept; what they call for comes with refunds and disputes.
-KEPT_TYPES = frozenset(
-    ["charge.refunded", "refund.created", "refund.updated", "refund.failed"]
-    + [
-        f"charge.dispute.{what}"
-        for what in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")
-    ]
-)
-ACTED_ON = PAYMENT_TYPES | KEPT_TYPES
-DONE = frozenset(["processed", "ignored", "stale", "quarantined"])
-# Why an event is parked in silence: somebody else shares the account.
-FOREIGN = "not made by this system"
+ACTED_ON = PAYMENT_TYPES | LEDGER_TYPES
 NO_EFFECT = Decision(Action.NOTHING)
-MAY_REFUND = frozenset([Action.REFUND, Action.RELEASE_AND_REFUND, Action.SEAT_AGAIN_OR_REFUND])
 
 
 def apply_event(
@@ -81,15 +69,16 @@ def _apply(
 ) -> str:
     if event["type"] in PAYMENT_TYPES:
         return _apply_payment_fact(database, settings, event, _observation(gateway, event), context)
-    kept = event["type"] in KEPT_TYPES
+    if event["type"] in LEDGER_TYPES:
+        return apply_ledger_event(database, gateway, settings, event, context)
     return database.run(
         lambda conn: webhook_events.note_webhook_event(
             conn,
             event_id=event["id"],
             event_type=event["type"],
-            status="parked" if kept else "ignored",
-            reason="kept until it is acted on" if kept else None,
-            payload=event if kept else {},
+            status="ignored",
+            reason=None,
+            payload={},
             request_id=context["request_id"] or "",
             context=context,
         )
@@ -98,17 +87,11 @@ def _apply(
 
 def _observation(gateway: StripeGateway, event: Mapping[str, Any]) -> Observation:
     """What the event says; an event in another API version is only a hint to look the object up."""
-    stripe_object = event["data"]["object"]
-    if event.get("api_version") not in (None, API_VERSION):
-        count("WebhookOtherApiVersion")
-        logger.warning("event in another API version", extra={"api_version": event["api_version"]})
-        try:
-            kind = "checkout.session" if event["type"].startswith("checkout.") else "payment_intent"
-            stripe_object = gateway.fetch_object(kind, str(stripe_object.get("id")))
-        except StripeRefused:
-            logger.warning("stripe does not know the object of its event")
+    kind = "checkout.session" if event["type"].startswith("checkout.") else "payment_intent"
     seen = observe(
-        stripe_object, seen_at=datetime.fromtimestamp(event["created"], UTC), account=event.get("account")
+        current_object(gateway, kind, event),
+        seen_at=datetime.fromtimestamp(event["created"], UTC),
+        account=event.get("account"),
     )
     seen = replace(seen, livemode=event["livemode"])
     if event["type"] == "checkout.session.async_payment_failed":
@@ -129,7 +112,7 @@ class Verdict:
 
 def _judge(settings: StripeSettings, claimed: Mapping[str, Any], seen: Observation) -> Verdict:
     """What the event calls for, given its row and the locked rows of its payment and hold."""
-    if claimed["status"] in DONE:
+    if claimed["status"] in webhook_events.DONE:
         return Verdict("duplicate")
     if "payment" not in claimed:
         return Verdict("parked", "no such payment here" if seen.payment_id else FOREIGN)

@@ -10,6 +10,8 @@ from domain.payment import Action, Decision, Hold, Observation, Payment, decide,
 from runtime.kill_points import kill_point
 from runtime.observability import count, logger
 
+MAY_REFUND = frozenset([Action.REFUND, Action.RELEASE_AND_REFUND, Action.SEAT_AGAIN_OR_REFUND])
+
 
 def locked_payment(locked: Mapping[str, Any]) -> tuple[Payment, Hold]:
     """The payment and its hold, from what `lock_payment` has read."""
@@ -73,7 +75,10 @@ def settle(database: Database, seen: Observation, context: Context) -> Decision:
                     checkout_session_id=seen.checkout_session_id,
                     payment_id=seen.payment_id,
                 )
-            payment, hold = locked_payment(only_value(cursor))
+            locked = only_value(cursor)
+            if locked is None:
+                return Decision(Action.NOTHING, "no such payment here")
+            payment, hold = locked_payment(locked)
             # Asked under our own key: it is our account and our mode.
             wrong = reason_to_quarantine(payment, seen, livemode=seen.livemode, account=seen.account)
             decision = Decision(Action.NOTHING, wrong) if wrong else decide(payment, hold, seen)

@@ -137,11 +137,14 @@ def test_a_run_that_lost_its_lease_settles_nothing(app: App) -> None:
 
 
 @on_every_postgres
-def test_a_refund_is_sent_once(app: App) -> None:
-    """Stripe has one refund of the whole amount, and the facts have grown."""
+def test_a_refund_is_sent_once(app: App, site: Receiver) -> None:
+    """Stripe has one refund of the whole amount, the facts have grown, and the site is told that it went."""
     payment = refund_due(app)
-    assert deliver(app) == NOTHING | {"delivered": 1}
+    assert deliver(app) == NOTHING | {"delivered": 2}
     assert deliver(app) == NOTHING
+    (told,) = [request.document for request in site.received]
+    assert (told["type"], told["amount"], told["reservation_id"]) == ("refunded", 4500, payment.hold.id)
+    assert told["refund_id"] == str(app.value("SELECT id FROM refunds"))
     assert refunds_at_stripe(app, payment) == ["succeeded"]
     status, stripe_id = app.row("SELECT status, stripe_refund_id FROM refunds")
     assert status == "succeeded"
@@ -153,7 +156,7 @@ def test_a_refund_is_sent_once(app: App) -> None:
 @pytest.mark.parametrize("fault", [{"timeout_after": True}, {"status": 429}, {"timeout_before": True}])
 @on_every_postgres
 def test_a_refund_whose_end_nobody_knows_is_asked_again_under_its_key(
-    app: App, fault: dict[str, Any]
+    app: App, site: Receiver, fault: dict[str, Any]
 ) -> None:
     """No answer: later, the same key; one refund."""
     payment = refund_due(app)
@@ -161,9 +164,10 @@ def test_a_refund_whose_end_nobody_knows_is_asked_again_under_its_key(
     assert deliver(app) == NOTHING | {"retried": 1}
     app.faults()
     app.leases_over()
-    assert deliver(app) == NOTHING | {"delivered": 1}
+    assert deliver(app) == NOTHING | {"delivered": 2}
     assert refunds_at_stripe(app, payment) == ["succeeded"]
     assert app.value("SELECT key_number FROM refunds") == 1
+    assert len(site.received) == 1
 
 
 def test_a_stored_500_is_looked_behind_and_then_passed_by(app: App) -> None:
@@ -200,7 +204,7 @@ def test_a_refund_that_stripe_refuses_is_tried_under_a_new_key_and_then_dead(app
     assert app.value("SELECT refunded_amount FROM payment_intents_log") == 0
 
 
-def test_a_refused_refund_that_was_made_after_all_is_found(app: App) -> None:
+def test_a_refused_refund_that_was_made_after_all_is_found(app: App, site: Receiver) -> None:
     """Stripe refuses the second because the first was made: found by our id, and done."""
     payment = refund_due(app)
     refund_id = str(app.value("SELECT id FROM refunds"))
@@ -211,9 +215,10 @@ def test_a_refused_refund_that_was_made_after_all_is_found(app: App) -> None:
             "metadata": {"holdfast_refund_id": refund_id},
         }
     )
-    assert deliver(app) == NOTHING | {"delivered": 1}
+    assert deliver(app) == NOTHING | {"delivered": 2}
     assert refunds_at_stripe(app, payment) == ["succeeded"]
     assert app.value("SELECT status FROM refunds") == "succeeded"
+    assert len(site.received) == 1
 
 
 def test_a_refund_older_than_stripes_memory_is_looked_for_first(app: App) -> None:
@@ -226,14 +231,6 @@ def test_a_refund_older_than_stripes_memory_is_looked_for_first(app: App) -> Non
     app.leases_over()
     assert deliver(app)["delivered"] == 1
     assert refunds_at_stripe(app, payment) == ["succeeded"]
-
-
-def test_a_disputed_payment_is_not_refunded_too(app: App) -> None:
-    """The dispute has taken the money back already: the refund ends, in the open."""
-    payment = refund_due(app)
-    app.rows("UPDATE payment_intents_log SET disputed_at = now()")
-    assert deliver(app) == NOTHING | {"dead": 1}
-    assert refunds_at_stripe(app, payment) == []
 
 
 @on_every_postgres

@@ -24,34 +24,11 @@ def retry_outbox(conn: Connection, outbox_id: str, attempt: int, *, error: str) 
     call(conn, "SELECT retry_outbox(%s, %s, %s)", [outbox_id, attempt, error])
 
 
-def settle_refund(
-    conn: Connection,
-    outbox_id: str,
-    attempt: int,
-    *,
-    refund_id: str,
-    stripe_refund_id: str | None,
-    status: str,
-    error: str | None = None,
-    context: Context,
-) -> None:
-    """What Stripe said of a refund, together with the end of its row: both or neither."""
-    call(
-        conn,
-        "SELECT CASE WHEN settle_outbox(%s, %s, %s, %s) THEN record_refund(%s, %s, %s) END",
-        [
-            outbox_id,
-            attempt,
-            "dead" if status == "failed" else "delivered",
-            error,
-            refund_id,
-            stripe_refund_id,
-            status,
-        ],
-        context=context,
-    )
+def take_next_refund_key(conn: Connection, outbox_id: str, attempt: int, *, context: Context) -> None:
+    """The refund of this row is asked for under another key from now on, unless the row's lease was lost."""
+    call(conn, "SELECT take_next_refund_key(%s, %s)", [outbox_id, attempt], context=context)
 
 
-def take_next_refund_key(conn: Connection, refund_id: str, *, context: Context) -> int:
-    """The number of the next key to ask Stripe for the refund under."""
-    return call(conn, "SELECT take_next_refund_key(%s)", [refund_id], context=context)
+def bury_refund(conn: Connection, outbox_id: str, attempt: int, *, error: str, context: Context) -> bool:
+    """The end of a refund that Stripe does not make, and of its row: both or neither. False: the lease was lost."""
+    return call(conn, "SELECT bury_refund(%s, %s, %s)", [outbox_id, attempt, error], context=context)

@@ -8,6 +8,9 @@ from psycopg.types.json import Jsonb
 
 from database.connection import Connection, Context, call
 
+# An event of these comes to nothing more when it comes again.
+DONE = frozenset(["processed", "ignored", "stale", "quarantined"])
+
 
 def claim_webhook_event(
     conn: Connection,

@@ -11,9 +11,10 @@ from typing import Any
 
 import stripe
 
+from domain.ledger import RefundSeen
 from domain.payment import Observation
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
-from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, observe
+from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, observe, observe_refund
 from stripe_gateway.webhook import storable
 
 SECONDS_A_TRY = 2.5
@@ -33,14 +34,6 @@ class StripePayment:
     seen: Observation
     client_secret: str | None
     url: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StripeRefund:
-    """A refund as Stripe has it. `status` is Stripe's: pending, requires_action, succeeded, failed, canceled."""
-
-    id: str
-    status: str
 
 
 class StripeGateway:
@@ -106,24 +99,20 @@ class StripeGateway:
         except StripeRefused:
             return self.fetch(payment_intent_id, checkout_session_id)
 
-    def refund(self, payment_intent_id: str, amount: int, refund_id: str, key: str) -> StripeRefund:
+    def refund(self, payment_intent_id: str, amount: int, refund_id: str, key: str) -> RefundSeen:
         """Sends `amount` of the payment back, once under this key."""
         with _failures():
             made = self._client.refunds.create(
                 {"payment_intent": payment_intent_id, "amount": amount, "metadata": {REFUND_ID: refund_id}},
                 {"idempotency_key": key},
             )
-            return StripeRefund(made.id, made.status or "pending")
+            return observe_refund(made.to_dict())
 
-    def find_refund(self, payment_intent_id: str, refund_id: str) -> StripeRefund | None:
-        """The refund that carries our id, under whatever key it was made; a failed one does not count."""
+    def list_refunds(self, payment_intent_id: str) -> list[RefundSeen]:
+        """Every refund of the payment, by whomever it was made, whatever became of it."""
         with _failures():
             listed = self._client.refunds.list({"payment_intent": payment_intent_id, "limit": PAGE})
-            for candidate in listed.auto_paging_iter():
-                metadata = candidate.metadata.to_dict() if candidate.metadata else {}
-                if metadata.get(REFUND_ID) == refund_id and candidate.status not in ("failed", "canceled"):
-                    return StripeRefund(candidate.id, candidate.status or "pending")
-        return None
+            return [observe_refund(refund.to_dict()) for refund in listed.auto_paging_iter()]
 
     def list_events(
         self, types: Sequence[str], *, since: int, after: str | None = None
@@ -142,12 +131,15 @@ class StripeGateway:
             return [storable(event.to_dict()) for event in page.data], page.has_more
 
     def fetch_object(self, kind: str, object_id: str) -> Mapping[str, Any]:
-        """A `payment_intent` or `checkout.session` by its id, in the API version that this code was written for."""
+        """An object by its kind (as its `object` says) and id, in the API version that this code was written for."""
+        services: Mapping[str, Any] = {
+            "payment_intent": self._client.payment_intents,
+            "checkout.session": self._client.checkout.sessions,
+            "refund": self._client.refunds,
+            "dispute": self._client.disputes,
+        }
         with _failures():
-            service = (
-                self._client.checkout.sessions if kind == "checkout.session" else self._client.payment_intents
-            )
-            return service.retrieve(object_id).to_dict()
+            return services[kind].retrieve(object_id).to_dict()
 
 
 def _payment(stripe_object: stripe.PaymentIntent | stripe.checkout.Session) -> StripePayment:

@@ -1,10 +1,11 @@
-"""Stripe's objects, read as what they say about a payment."""
+"""Stripe's objects, read as what they say about a payment, a refund or a dispute."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
+from domain.ledger import PROGRESS, DisputeSeen, RefundSeen
 from domain.payment import Observation
 
 # Our ids in the metadata of everything that we make at Stripe. The prefix keeps them apart from those of other
@@ -65,6 +66,57 @@ def _observe_session(session: Mapping[str, Any], seen_at: datetime, account: str
     )
 
 
+def observe_refund(refund: Mapping[str, Any]) -> RefundSeen:
+    """What a refund says. One that waits for its customer (`requires_action`) is pending, and so is a word that is new."""
+    status = _text(refund, "status")
+    return RefundSeen(
+        stripe_refund_id=_text(refund, "id") or "",
+        payment_intent_id=_text(refund, "payment_intent"),
+        refund_id=_our_id(refund, REFUND_ID),
+        amount=_amount(refund, "amount"),
+        currency=_text(refund, "currency") or "",
+        status=status if status in PROGRESS else "pending",
+    )
+
+
+def observe_dispute(
+    dispute: Mapping[str, Any], *, seen_at: datetime | None = None, event_type: str = ""
+) -> DisputeSeen:
+    """What a dispute says, and what its event is about.
+
+    What was taken and given back stands in its balance transactions, in the currency of the account; where that is
+    another one, and where they are not there, it is the disputed amount
+    (https://docs.stripe.com/api/disputes/object#dispute_object-balance_transactions).
+    """
+    withdrawn, reinstated = _moved(dispute)
+    amount = _amount(dispute, "amount")
+    return DisputeSeen(
+        stripe_dispute_id=_text(dispute, "id") or "",
+        payment_intent_id=_text(dispute, "payment_intent"),
+        status=_text(dispute, "status") or "",
+        amount=amount,
+        currency=_text(dispute, "currency") or "",
+        withdrawn_amount=withdrawn or (amount if event_type.endswith("funds_withdrawn") else 0),
+        reinstated_amount=reinstated or (amount if event_type.endswith("funds_reinstated") else 0),
+        seen_at=seen_at or datetime.now(UTC),
+    )
+
+
+def _moved(dispute: Mapping[str, Any]) -> tuple[int, int]:
+    """What the balance transactions of a dispute took, and what they gave back."""
+    listed = dispute.get("balance_transactions")
+    taken, given = 0, 0
+    moves = cast("list[Mapping[str, Any]]", listed if isinstance(listed, list) else [])
+    for move in moves:
+        moved = _amount(move, "amount")
+        size = abs(moved) if move.get("currency") == dispute.get("currency") else _amount(dispute, "amount")
+        if moved < 0:
+            taken += size
+        else:
+            given += size
+    return taken, given
+
+
 def _text(stripe_object: Mapping[str, Any], name: str) -> str | None:
     value = stripe_object.get(name)
     return value if isinstance(value, str) else None
@@ -75,10 +127,10 @@ def _amount(stripe_object: Mapping[str, Any], name: str) -> int:
     return value if isinstance(value, int) else -1
 
 
-def _our_id(stripe_object: Mapping[str, Any]) -> str | None:
-    """Our payment's id. Metadata is anybody's to write: what is no UUID is not ours."""
+def _our_id(stripe_object: Mapping[str, Any], name: str = PAYMENT_ID) -> str | None:
+    """Our id. Metadata is anybody's to write: what is no UUID is not ours."""
     metadata = cast("Mapping[str, Any] | None", stripe_object.get("metadata"))
     try:
-        return str(UUID(metadata[PAYMENT_ID])) if isinstance(metadata, Mapping) else None
+        return str(UUID(metadata[name])) if isinstance(metadata, Mapping) else None
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
