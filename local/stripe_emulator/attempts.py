@@ -36,14 +36,15 @@ def attach(call: Call, stored: Stored, token: str, *, email: str | None = None) 
         known = Stored(body, {"method": name})
         call.storage.insert(known)
     stored.private["method"] = name
-    stored.body["payment_method"] = known.id
+    stored.body |= {"payment_method": known.id, "next_action": None}
+    # A voucher of another method, if there was one, is void.
+    pending.end(call.storage, stored.id)
 
 
 def attempt(call: Call, stored: Stored, *, return_url: str | None, authenticated: bool = False) -> Answer:
     """Try the attached method: it pays, is declined (402), waits for the buyer's authentication or the bank."""
     intent = stored.body
     method = METHODS[stored.private["method"]]
-    pending.end(call.storage, stored.id)
     intent |= {"next_action": None, "last_payment_error": None}
     if isinstance(method, BankDebit):
         return delayed.debit(call, stored, method)

@@ -209,15 +209,17 @@ def test_a_voucher_expires(running: Emulator, client: stripe.StripeClient) -> No
 
 
 def test_a_voucher_that_is_superseded_is_not_paid(running: Emulator, client: stripe.StripeClient) -> None:
-    """Paid by card, or cancelled, an intent awaits its voucher no longer."""
+    """Paid by card, given another method, or cancelled, an intent awaits its voucher no longer."""
     paid = confirmed(client, "pm_boleto", "brl")
     client.v1.payment_intents.confirm(paid.id, {"payment_method": "pm_card_visa"})
+    changed = confirmed(client, "pm_boleto", "brl")
+    client.v1.payment_intents.update(changed.id, {"payment_method": "pm_card_visa"})
     cancelled = confirmed(client, "pm_boleto", "brl")
     client.v1.payment_intents.cancel(cancelled.id)
-    for intent in (paid, cancelled):
+    for intent in (paid, changed, cancelled):
         assert running.act(f"/payments/{intent.id}", outcome="succeeded")[0] == 400
     waiting = {entry["id"] for entry in running.call("GET", "/_emulator/pending")[1]}
-    assert waiting.isdisjoint({paid.id, cancelled.id})
+    assert waiting.isdisjoint({paid.id, changed.id, cancelled.id})
 
 
 def test_the_refund_of_a_voucher_asks_for_an_account(running: Emulator, client: stripe.StripeClient) -> None:
