@@ -8,7 +8,7 @@ python := .venv/bin/python
 export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED PYTHON
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo test test-long sam-local engine up down invoke migrate check format lock build clean
+.PHONY: help env env-local demo test test-long sam-local engine up down invoke migrate bench check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ invoke: env-local ## Invoke a function of the running cloud once (FUNCTION=reser
 
 migrate: env-local ## Bring a database up to date: DATABASE_OWNER_URL's if set, else the running cloud's
 	@if [ -n "$$DATABASE_OWNER_URL" ]; then $(python) -m scripts.migrate; else $(python) -m local invoke migrate; fi
+
+bench: env ## Measure everything against its limit, some ten minutes (ARGS=--quick for a look, ARGS='--only cold')
+	@PYTHONPATH=.:shared:layers/postgres:layers/stripe $(python) -m bench $(ARGS)
 
 check: env ## Lint, types, migrations, exports, template
 	@$(python) -m scripts.check

@@ -106,4 +106,6 @@ def cleanup(conn: psycopg.Connection, _: None) -> None:
     payments.claim_payments_to_close(conn, limit=8, lease=timedelta(seconds=45))
     with conn.pipeline():
         jobs.forget_old_idempotency_keys(conn)
-        jobs.finish_job(conn, "bench", request_id="bench", started_at=datetime.now(UTC), result={"released": 0})
+        jobs.finish_job(
+            conn, "bench", request_id="bench", started_at=datetime.now(UTC), result={"released": 0}
+        )

@@ -26,7 +26,9 @@ def _connection() -> psycopg.Connection:
 
 
 def _webhook(body: bytes, environ: dict[str, Any]) -> None:
-    stripe.WebhookSignature.verify_header(body.decode(), environ["HTTP_STRIPE_SIGNATURE"], SECRET, tolerance=300)
+    stripe.WebhookSignature.verify_header(  # pyright: ignore[reportUnknownMemberType] - partly untyped there
+        body.decode(), environ["HTTP_STRIPE_SIGNATURE"], SECRET, tolerance=300
+    )
     event = json.loads(body)
     intent = event["data"]["object"]
     _connection().execute(
@@ -37,7 +39,7 @@ def _webhook(body: bytes, environ: dict[str, Any]) -> None:
 
 def _hold(body: bytes, _: dict[str, Any]) -> None:
     request = json.loads(body)
-    items = [{**item, "add_ons": []} for item in request["items"]]
+    items: list[dict[str, Any]] = [{**item, "add_ons": []} for item in request["items"]]
     _connection().execute(
         "SELECT reserve_tickets(%s, %s, %s, NULL, %s, '15 minutes', '30 minutes', %s, %s, %s)",
         [

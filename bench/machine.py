@@ -43,6 +43,12 @@ def cpu_seconds(pid: int) -> float:
     return own + sum(cpu_seconds(int(child)) for child in children)
 
 
+def busy_seconds() -> float:
+    """What all programs of the machine have used since it started, all cores together."""
+    user, nice, system, _, _, irq, softirq, *_ = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    return sum(map(int, (user, nice, system, irq, softirq))) / TICKS
+
+
 def resident_mb(pid: int) -> float:
     """What of a process is in memory, in MB of a million bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6

@@ -156,7 +156,9 @@ class Shop:
             case "stripe-webhook":
                 return self.webhook_event(*self.payments(1))
             case "log-error":
-                return _url_event("POST", "/", {"message": "TypeError: x is undefined", "severity": "error"}, {})
+                return _url_event(
+                    "POST", "/", {"message": "TypeError: x is undefined", "severity": "error"}, {}
+                )
             case "health":
                 return json.dumps(url_event("GET", "/ready")).encode()
             case "admin":
@@ -194,7 +196,9 @@ def _url_event(method: str, path: str, body: object, headers: dict[str, str]) ->
 def _succeeded_event(stand: Stand) -> dict[str, Any]:
     """A `payment_intent.succeeded` of the emulator's, in full."""
     client = stand.stripe.client().v1
-    intent = client.payment_intents.create({"amount": UNIT_AMOUNT, "currency": "eur"})
+    intent = client.payment_intents.create(
+        {"amount": UNIT_AMOUNT, "currency": "eur", "allowed_payment_method_types": ["card"]}
+    )
     client.payment_intents.confirm(intent.id, {"payment_method": "pm_card_visa"})
     for event in client.events.list({"limit": 20}).auto_paging_iter():
         if event.type == "payment_intent.succeeded" and event.data.object["id"] == intent.id:

@@ -68,9 +68,7 @@ class Stand:
             for name, environment in self.environments.items()
         }
         folder = self.folder / "lambda" / database
-        return LambdaRuntime(
-            self.functions, environments, folder=folder, journal=self.journal, limit=limit
-        )
+        return LambdaRuntime(self.functions, environments, folder=folder, journal=self.journal, limit=limit)
 
 
 def _role(function: str) -> str:
@@ -122,4 +120,6 @@ def postgres_version(stand: Stand) -> str:
             " current_setting('synchronous_commit'), current_setting('shared_buffers')"
         ).fetchone()
     version, fsync, synchronous_commit, shared_buffers = row or ("?",) * 4
-    return f"{version} (fsync {fsync}, synchronous_commit {synchronous_commit}, shared_buffers {shared_buffers})"
+    return (
+        f"{version} (fsync {fsync}, synchronous_commit {synchronous_commit}, shared_buffers {shared_buffers})"
+    )

@@ -49,7 +49,10 @@ async def measure(stand: Stand, rounds: int, requests: int) -> list[Figure]:
     with psycopg.connect(stand.owner_url(), autocommit=True) as conn:
         conn.execute((Path(__file__).with_name("gunicorn.sql")).read_bytes())
     try:
-        async with gunicorn(stand) as (server, base_url), ClientSession(connector=TCPConnector(limit=0)) as web:
+        async with (
+            gunicorn(stand) as (server, base_url),
+            ClientSession(connector=TCPConnector(limit=0)) as web,
+        ):
             load = _Load(stand, shop, runtime, server, base_url, web)
             await load.warm_up()
             webhooks = await load.webhooks(rounds, requests)
@@ -74,7 +77,7 @@ async def gunicorn(stand: Stand) -> AsyncGenerator[tuple[subprocess.Popen[bytes]
     with (stand.folder / "gunicorn.log").open("wb") as log:
         server = spawn(command, environment=environment, folder=ROOT, output=log)
     try:
-        while not await port_answers(port):
+        while not await port_answers(port):  # noqa: ASYNC110 - a process has no event to wait for
             await asyncio.sleep(0.05)
         yield server, f"http://127.0.0.1:{port}"
     finally:
@@ -168,7 +171,16 @@ def _figures(webhooks: tuple[Side, Side], holds: tuple[Side, Side]) -> list[Figu
     ):
         note = f"{WEBHOOKS_IN_FLIGHT} in flight" if cpu_aim else "granted"
         figures += [
-            Figure(topic, "a second", "/s", Spread.of(ours.rates), AGAINST, Spread.of(limit.rates), rate_aim, note=note),
+            Figure(
+                topic,
+                "a second",
+                "/s",
+                Spread.of(ours.rates),
+                AGAINST,
+                Spread.of(limit.rates),
+                rate_aim,
+                note=note,
+            ),
             Figure(
                 topic,
                 "server CPU seconds per 1000",
@@ -180,6 +192,14 @@ def _figures(webhooks: tuple[Side, Side], holds: tuple[Side, Side]) -> list[Figu
                 note="PostgreSQL's own, not counted: "
                 f"{Spread.of(ours.database_cpu).p50:.2f} s and {Spread.of(limit.database_cpu).p50:.2f} s",
             ),
-            Figure(topic, "one answer", "ms", Spread.of(ours.latencies), AGAINST, Spread.of(limit.latencies), None),
+            Figure(
+                topic,
+                "one answer",
+                "ms",
+                Spread.of(ours.latencies),
+                AGAINST,
+                Spread.of(limit.latencies),
+                None,
+            ),
         ]
     return figures

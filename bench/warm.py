@@ -87,33 +87,31 @@ async def timed(runtime: LambdaRuntime, stand: Stand, function: str, event: byte
 
 def check(function: str, payload: bytes, error: str | None) -> None:
     """Raises NotAnswered for anything but a success."""
-    answer = json.loads(payload)
-    if error or (isinstance(answer, dict) and answer.get("statusCode", 200) >= 300):
+    answer: Any = json.loads(payload)
+    status = answer.get("statusCode", 200) if isinstance(answer, dict) else 200  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - plain JSON
+    if error or status >= 300:
         raise NotAnswered(f"{function}: {payload[:500]!r}")
 
 
 async def measure(stand: Stand, calls: int) -> list[Figure]:
     """`calls` of each act, one of each side after the other."""
     runtime, shop = stand.runtime(), Shop(stand)
-    figures: list[Figure] = []
     try:
         with stand.connect() as conn:
-            for act in ACTS:
-                figures.append(await _measure(act, stand, runtime, shop, conn, calls))
+            return [await _measure(act, stand, runtime, shop, conn, calls=calls) for act in ACTS]
     finally:
         shop.close()
         await runtime.close()
-    return figures
 
 
 async def _measure(
-    act: Act, stand: Stand, runtime: LambdaRuntime, shop: Shop, conn: psycopg.Connection, calls: int
+    act: Act, stand: Stand, runtime: LambdaRuntime, shop: Shop, conn: psycopg.Connection, *, calls: int
 ) -> Figure:
     ours: list[float] = []
     limit: list[float] = []
     warm_up = max(calls // 10, 5)
     for number in range(-warm_up, calls):
-        event, scene = act.event(shop), None
+        event = act.event(shop)
         mine = await timed(runtime, stand, act.function, event)
         empty = await timed(runtime, stand, NOOP, event)
         scene = act.scene(shop)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import aws_lambda_powertools.event_handler
-import aws_lambda_powertools.utilities.parameters
 import boto3
 import jwt
 import psycopg
@@ -11,8 +9,11 @@ import pydantic
 import requests
 import sentry_sdk
 import stripe
+from aws_lambda_powertools import Logger, Metrics, event_handler
+from aws_lambda_powertools.utilities import parameters
 
-IMPORTED = (aws_lambda_powertools, boto3, jwt, psycopg, pydantic, requests, sentry_sdk, stripe)
+IMPORTED = (boto3, event_handler, jwt, parameters, psycopg, pydantic, requests, sentry_sdk, stripe)
+LOGGER, METRICS = Logger(service="bench"), Metrics(service="bench", namespace="Bench")
 
 
 def lambda_handler(_: dict[str, Any], __: Any) -> dict[str, Any]:
