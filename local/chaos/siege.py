@@ -14,6 +14,9 @@ from local.demo.buyers import Buyer, Crowd, End
 from local.demo.script import Temper, write_script
 from local.demo.stage import Stage
 
+# From so many seconds on every kill point and every boundary of every act has its turn, if need be in overtime.
+WHOLE_S = 90.0
+AGAIN = 1.0  # overtime is at most so much of the time
 BUYERS_AT_ONCE = 16
 HASTY = 0.15  # of the buyers ask once, and leave where they get no answer
 TEMPERS = {
@@ -23,16 +26,18 @@ TEMPERS = {
     Temper.LEAVES_PAGE_OPEN: 10,
     Temper.CANCELS: 6,
     Temper.CHANGES_MIND: 6,
-    Temper.AT_THE_DEADLINE: 6,
-    Temper.LATE_SEATS_FREE: 4,
-    Temper.LATE_CANCELLED: 2,
+    Temper.AT_THE_DEADLINE: 8,
+    Temper.LATE_SEATS_FREE: 6,
+    Temper.LATE_CANCELLED: 4,
 }
+PAID_TWICE = 0.5
 SEATS_LEFT = 8  # with fewer than this the hall is made larger
 MORE_SEATS = 16
 SOLD_OUT_PAUSE_S = 0.3
 # How often, in seconds.
 OPERATOR_S = (0.3, 1.2)
 JOBS_S = (0.3, 1.5)
+FORGOTTEN_S = (3.0, 9.0)
 ENVIRONMENTS_S = (1.0, 3.0)
 KILL_POINTS_S = (0.5, 2.0)
 POSTGRES_EVERY_S = 16.0
@@ -78,6 +83,7 @@ class Siege:
             for _ in range(BUYERS_AT_ONCE):
                 begin(self._buyers_come())
             begin(self._again_and_again("operator", OPERATOR_S, self._operate))
+            begin(self._again_and_again("forgotten keys", FORGOTTEN_S, self._let_stripe_forget))
             begin(self._again_and_again("jobs", JOBS_S, self._run_a_job))
             begin(self._again_and_again("environments", ENVIRONMENTS_S, lambda _: kills.environment()))
             begin(self._again_and_again("kill points", KILL_POINTS_S, self._set_traps))
@@ -85,6 +91,10 @@ class Siege:
             begin(self._at_random_moments("stripe_emulator", STRIPE_EVERY_S, self._kill_service))
             begin(self._at_random_moments("whole cloud", CLOUD_EVERY_S, lambda _: kills.everything()))
             await asyncio.sleep(self.seconds)
+            for _ in range(round(self.seconds * AGAIN) if self.seconds >= WHOLE_S else 0):
+                if not self.unbroken():
+                    break
+                await asyncio.sleep(1)
             sale.programme.say("Time is over: nothing is broken any more, the last buyers leave.")
             self._over.set()
             self.stage.cuts.enabled = False
@@ -92,6 +102,14 @@ class Siege:
             blowing.cancel()
         self._count_sprung_traps()
         await self.storm.die_down()
+
+    def unbroken(self) -> list[str]:
+        """The kill points where nobody has died, and the acts that were not cut at each of their boundaries."""
+        counts = self.stage.kills.counts
+        return [
+            *(f"death at {point}" for point in kill_points() if not counts[f"at {point}"]),
+            *(f"cut at every boundary of {act}" for act in self.stage.cuts.uncut()),
+        ]
 
     async def come_to_rest(self) -> None:
         """What time alone would do; afterwards nothing is on its way."""
@@ -165,11 +183,32 @@ class Siege:
             and buyer.end in (End.WALKED_AWAY, End.LEFT_PAGE_OPEN, End.NEVER_PAID, End.NOT_SERVED)
         ]
         await sale.run_out(chance.sample(gone, len(gone) // 2))
+        await sale.operator.let_reconciliation_be_due()
         hall = await sale.operator.hall()
         if hall.seats_free < SEATS_LEFT:
             await sale.operator.open_hall(hall.seats + MORE_SEATS)
         if not hall.chairs_free:
             await sale.operator.add_chair()
+
+    async def _let_stripe_forget(self, chance: Random) -> None:
+        """A second intent for an open payment, as if Stripe had forgotten its key; every other one is paid as well."""
+        browser = self.stage.sale.crowd.browser
+        intents = [
+            buyer.payment["payment_intent_id"] for buyer in self.buyers if "client_secret" in buyer.payment
+        ]
+        if not intents:
+            return
+        status, first = await browser.ask("GET", f"/v1/payment_intents/{chance.choice(intents)}", owner=True)
+        if status != 200:
+            return
+        form = {"amount": str(first["amount"]), "currency": first["currency"]}
+        form |= {f"metadata[{name}]": value for name, value in first["metadata"].items()}
+        status, second = await browser.ask("POST", "/v1/payment_intents", form=form, owner=True)
+        if status == 200:
+            self.stage.sale.counts["second intents"] += 1
+            if chance.random() < PAID_TWICE:
+                path = f"/v1/payment_intents/{second['id']}/confirm"
+                await browser.ask("POST", path, form={"payment_method": "pm_card_visa"}, owner=True)
 
     async def _run_a_job(self, chance: Random) -> None:
         job, times = chance.choice(self.jobs), chance.randint(1, 2)

@@ -55,7 +55,7 @@ class Browser:
         intent_id, secret = payment["payment_intent_id"], payment["client_secret"]
         form = {"key": PUBLISHABLE_KEY, "client_secret": secret, "payment_method": card}
         path = f"/v1/payment_intents/{intent_id}"
-        status, intent = await self._try("POST", f"{path}/confirm", form=form)
+        status, intent = await self.ask("POST", f"{path}/confirm", form=form)
         if status == 402:
             return Paid.DECLINED
         look = f"{path}?key={PUBLISHABLE_KEY}&client_secret={secret}"
@@ -65,7 +65,7 @@ class Browser:
             self.seen["3-D Secure"] += 1
             outcome = {"outcome": "failed" if fails_authentication else "succeeded"}
             url = f"/_emulator/payment_intents/{intent_id}/authenticate"
-            status, _ = await self._try("POST", url, json=outcome)
+            status, _ = await self.ask("POST", url, json=outcome)
             if status == 402:
                 return Paid.DECLINED
             intent = await self._look(look)
@@ -79,11 +79,11 @@ class Browser:
 
     async def _submit_page(self, session_id: str, card: str, fails_authentication: bool) -> Paid:
         page = f"/_emulator/checkout/{session_id}"
-        status, session = await self._try("POST", f"{page}/pay", json={"payment_method": card})
+        status, session = await self.ask("POST", f"{page}/pay", json={"payment_method": card})
         if status == 200 and session["status"] == "open":
             self.seen["3-D Secure"] += 1
             outcome = {"outcome": "failed" if fails_authentication else "succeeded"}
-            status, session = await self._try("POST", f"{page}/authenticate", json=outcome)
+            status, session = await self.ask("POST", f"{page}/authenticate", json=outcome)
         if status == 402:
             return Paid.DECLINED
         if status != 200:
@@ -99,13 +99,13 @@ class Browser:
     async def _look(self, path: str, *, owner: bool = False) -> dict[str, Any]:
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
-            status, body = await self._try("GET", path, owner=owner)
+            status, body = await self.ask("GET", path, owner=owner)
             if status == 200:
                 return body
             await asyncio.sleep(PAUSE_S)
         raise StripeSilent(path)
 
-    async def _try(
+    async def ask(
         self,
         method: str,
         path: str,
@@ -114,7 +114,7 @@ class Browser:
         json: Mapping[str, str] | None = None,
         owner: bool = False,
     ) -> Reply:
-        """Status 0 where the connection broke."""
+        """Status and body of one answer, 0 and nothing where the connection broke; `owner`: with the secret key."""
         headers = {"Authorization": f"Bearer {self.secret_key}"} if owner else {}
         try:
             async with self.http.request(

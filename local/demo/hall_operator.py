@@ -93,8 +93,16 @@ class Operator:
             """,
             [],
         )
+        await self.let_reconciliation_be_due()
         await self._execute(
             "UPDATE outbox SET lease_until = '-infinity', next_attempt_at = now() WHERE status = 'pending'",
+            [],
+        )
+
+    async def let_reconciliation_be_due(self) -> None:
+        """Payments that would be asked about in some minutes are asked about by the next run."""
+        await self._execute(
+            "UPDATE payment_intents_log SET next_reconcile_at = now() WHERE next_reconcile_at BETWEEN now() AND 'infinity'",
             [],
         )
 
