@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,8 @@ INTERPRETER = ENVIRONMENT / "bin" / "python"
 UNFINISHED = ENVIRONMENT / ".unfinished"
 
 CERTIFICATE_STORES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/System/Library/Keychains")
+
+CHECKOV = ENVIRONMENT / "checkov"
 
 LOCAL_GROUPS = ("shared-layer", "postgres-layer", "stripe-layer", "local")
 GROUPS = {"local": LOCAL_GROUPS, "all": (*LOCAL_GROUPS, "test", "lint", "bench")}
@@ -79,7 +82,6 @@ def package_settings() -> dict[str, str]:
         # `su` and containers may leave HOME at a folder of somebody else's.
         settings["UV_CACHE_DIR"] = str(ENVIRONMENT / ".cache")
         settings["PIP_NO_CACHE_DIR"] = "1"
-    settings["UV_PROJECT_ENVIRONMENT"] = str(ENVIRONMENT)
     settings["UV_PYTHON_DOWNLOADS"] = "never"
     return settings
 
@@ -96,22 +98,27 @@ def install_uv(settings: dict[str, str]) -> None:
     subprocess.run(command, env=settings, check=True)
 
 
-def install_packages(wanted: str, settings: dict[str, str]) -> None:
+def install_packages(wanted: Sequence[str], settings: dict[str, str], *, into: Path = ENVIRONMENT) -> None:
     """Install exactly what uv.lock says for these groups; hashes are checked either way."""
     uv = [str(INTERPRETER), "-m", "uv"]
-    groups = [f"--group={group}" for group in GROUPS[wanted]]
+    interpreter = into / "bin" / "python"
+    if not interpreter.exists():
+        subprocess.run(
+            [*uv, "venv", "--quiet", f"--python={INTERPRETER}", str(into)], env=settings, check=True
+        )
+    groups = [f"--group={group}" for group in wanted]
     # The larger set may be in use by a test run while a demo is started: never take packages away from it.
-    exactness = ["--inexact"] if wanted == "local" else []
-    say(f"installing the packages of uv.lock ({', '.join(GROUPS[wanted])})")
+    exactness = ["--inexact"] if wanted == LOCAL_GROUPS else []
+    say(f"installing the packages of uv.lock ({', '.join(wanted)})")
     if "UV_DEFAULT_INDEX" not in settings:
         sync = [*uv, "sync", "--frozen", "--quiet", *exactness, *groups]
-        subprocess.run(sync, env=settings, cwd=ROOT, check=True)
+        subprocess.run(sync, env=settings | {"UV_PROJECT_ENVIRONMENT": str(into)}, cwd=ROOT, check=True)
         return
     # uv.lock names files at the ordinary index; a machine that has a mirror asks the mirror for them.
     requirements = ENVIRONMENT / ".requirements.txt"
     export = [*uv, "export", "--frozen", "--quiet", "--no-emit-project", *groups, "-o", str(requirements)]
     subprocess.run(export, env=settings, cwd=ROOT, check=True)
-    install = [*uv, "pip", "install", "--quiet", "--require-hashes", f"--python={INTERPRETER}"]
+    install = [*uv, "pip", "install", "--quiet", "--require-hashes", f"--python={interpreter}"]
     subprocess.run([*install, "-r", str(requirements)], env=settings, cwd=ROOT, check=True)
 
 
@@ -128,7 +135,9 @@ def main(wanted: str, stamp: str) -> None:
         UNFINISHED.touch()
         settings = package_settings()
         install_uv(settings)
-        install_packages(wanted, settings)
+        install_packages(GROUPS[wanted], settings)
+        if wanted == "all":
+            install_packages(["checkov"], settings, into=CHECKOV)
         for made in ENVIRONMENT.glob(".made-*"):
             made.unlink()
         (ENVIRONMENT / f".made-{wanted}").write_text(stamp)

@@ -32,6 +32,7 @@ def checks() -> list[Check]:
     return [
         Check("types are sound", [PYTHON, "-m", "basedpyright"]),
         Check("the template is valid", [PYTHON, "-m", "samcli", "validate", "--lint"]),
+        Check("the template follows AWS's good practice", [str(BIN.parent / "checkov" / "bin" / "checkov")]),
         Check("requirements are what uv.lock says", [PYTHON, "-m", "scripts.requirements", "check"]),
         Check("migrations lock no table in use", [str(BIN / "squawk"), "--reporter=gcc", *migrations()]),
         Check("lint is clean", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]),
