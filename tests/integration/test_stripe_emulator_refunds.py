@@ -84,6 +84,7 @@ def test_a_refund_that_succeeded_can_fail(running: Emulator, client: stripe.Stri
     ]
     kind, _, previous = events_about(client, str(intent.latest_charge))[-1]
     assert (kind, previous) == ("charge.updated", {"amount_refunded": 2500, "refunded": True})
+    assert refunded_amount(client, intent) == (0, False)
     assert client.v1.refunds.create({"payment_intent": intent.id, "amount": 2500}).amount == 2500
 
 
