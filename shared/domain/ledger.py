@@ -88,6 +88,11 @@ class Refund:
         return self.stripe_refund_id is None and self.status in ("pending", "canceled")
 
     @property
+    def whole_amount(self) -> int:
+        """What is to go back in the end."""
+        return self.wanted_amount or self.amount
+
+    @property
     def due_amount(self) -> int:
         """What of the payment it takes up."""
         return 0 if self.status in GONE else self.amount
@@ -161,44 +166,56 @@ def with_facts(ledger: Ledger, refunds: Sequence[RefundSeen], disputes: Sequence
 
 
 def _with_refund(ledger: Ledger, seen: RefundSeen) -> Ledger:
-    known = [
-        refund
-        for refund in ledger.refunds
-        if seen.stripe_refund_id in (refund.stripe_refund_id, *refund.failed_stripe_refund_ids)
-    ]
-    ours = [refund for refund in ledger.refunds if refund.id == seen.refund_id]
-    if known:
-        row = known[0]
-        if row.stripe_refund_id != seen.stripe_refund_id or PROGRESS[seen.status] <= PROGRESS[row.status]:
-            return ledger
+    row = next(
+        (refund for refund in ledger.refunds if refund.stripe_refund_id == seen.stripe_refund_id), None
+    )
+    ours = next((refund for refund in ledger.refunds if refund.id == seen.refund_id), None)
+    if any(seen.stripe_refund_id in refund.failed_stripe_refund_ids for refund in ledger.refunds):
+        return ledger
+    if row is not None and PROGRESS[seen.status] <= PROGRESS[row.status]:
+        return ledger
+    if row is not None and (seen.status not in GONE or row.reason == MADE_AT_STRIPE):
         row = replace(row, status=seen.status)
-    elif ours and ours[0].stripe_refund_id is None and ours[0].amount == seen.amount:
+    elif seen.status in GONE and (sent := row or ours):
+        row = _to_be_sent_again(sent, seen.stripe_refund_id)
+    elif ours is not None and ours.stripe_refund_id is None and ours.whole_amount <= seen.amount:
         row = replace(
-            ours[0],
+            ours,
+            amount=seen.amount,
+            wanted_amount=None,
             stripe_refund_id=seen.stripe_refund_id,
             status=seen.status,
-            wanted_amount=None,
             superseded_by=None,
         )
     else:
         row = Refund(
             id=_row_id(seen.stripe_refund_id),
             amount=seen.amount,
-            reason=ours[0].reason if ours else MADE_AT_STRIPE,
+            reason=ours.reason if ours else MADE_AT_STRIPE,
             status=seen.status,
             stripe_refund_id=seen.stripe_refund_id,
         )
-    if row.status in GONE and row.reason != MADE_AT_STRIPE:
-        # The money is still owed: it is sent again, under a key of its own.
-        row = replace(
-            row,
-            status="pending",
-            stripe_refund_id=None,
-            failed_stripe_refund_ids=(*row.failed_stripe_refund_ids, seen.stripe_refund_id),
-            key_number=row.key_number + 1,
-        )
+        if ours is not None and ours.stripe_refund_id is None:
+            # A part of it was made, when there was no room for all: the rest is still owed.
+            rest = replace(
+                ours,
+                amount=ours.whole_amount - seen.amount,
+                wanted_amount=None,
+                key_number=ours.key_number + 1,
+            )
+            ledger = replace(
+                ledger, refunds=tuple(rest if refund is ours else refund for refund in ledger.refunds)
+            )
     others = {refund.id: refund for refund in ledger.refunds}
     return replace(ledger, refunds=tuple((others | {row.id: row}).values()))
+
+
+def _to_be_sent_again(refund: Refund, failed: str) -> Refund:
+    """What Stripe has made for our refund came to nothing: the money is still owed, and asked for under another key."""
+    refund = replace(refund, failed_stripe_refund_ids=(*refund.failed_stripe_refund_ids, failed))
+    if refund.stripe_refund_id not in (None, failed):
+        return refund  # another one was made in its stead
+    return replace(refund, status="pending", stripe_refund_id=None, key_number=refund.key_number + 1)
 
 
 def _with_dispute(ledger: Ledger, seen: DisputeSeen) -> Ledger:
@@ -248,22 +265,18 @@ def _balanced(ledger: Ledger) -> Ledger:
         if not refund.waits:
             balanced.append(refund)
             continue
-        wanted = refund.wanted_amount or refund.amount
-        left = min(wanted, room)
-        if dispute or left == 0:
-            ended = replace(refund, status="canceled", superseded_by=dispute.id if dispute else None)
-            balanced.append(ended)
-            continue
+        wanted = refund.whole_amount
+        left = 0 if dispute else min(wanted, room)
         room -= left
         balanced.append(
             replace(
                 refund,
-                status="pending",
-                superseded_by=None,
-                amount=left,
-                wanted_amount=wanted if left < wanted else None,
+                status="pending" if left else "canceled",
+                superseded_by=dispute.id if dispute else None,
+                amount=left or wanted,
+                wanted_amount=wanted if 0 < left < wanted else None,
                 # Stripe refuses a key that comes with other parameters than before.
-                key_number=refund.key_number + (left != refund.amount),
+                key_number=refund.key_number + (refund.amount != (left or wanted)),
             )
         )
     return replace(ledger, refunds=tuple(balanced))
