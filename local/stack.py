@@ -21,6 +21,7 @@ from local.gateway import Gateway
 from local.journal import Journal
 from local.lambda_runtime.runtime import LambdaRuntime
 from local.postgres import OWNER, PostgresServer
+from local.queues import run_queue_sources
 from local.schedules import run_schedules
 from local.settings import Places, Secrets, Settings, choose_stripe, read_dotenv, write_private
 from local.sinks import Sink
@@ -131,12 +132,20 @@ class _Cloud:
                 starts.create_task(self._start_service("stripe_emulator", self._emulator_command()))
             starts.create_task(self._open_sinks())
             starts.create_task(self.runtime.open())
+        polling = asyncio.create_task(
+            run_queue_sources(
+                self.functions.values(), self.runtime, self.journal, self.places.aws_endpoint_url
+            )
+        )
+        self.parts.callback(polling.cancel)
         if self.options.schedules:
             schedules = asyncio.create_task(run_schedules(self.functions.values(), self.runtime))
             self.parts.callback(schedules.cancel)
+        slot = await asyncio.to_thread(free_slot, self.postgres.url())
+        # From here on whatever dies is started again: nothing below may need it at this moment.
         housekeeping = asyncio.create_task(self._keep_house(written := self._write_stack()))
         self.parts.callback(housekeeping.cancel)
-        announce(await asyncio.to_thread(self._banner, written))
+        announce(self._banner(written, slot))
         await asyncio.Event().wait()
 
     async def _start_database(self) -> None:
@@ -242,10 +251,8 @@ class _Cloud:
         names = [name for name, function in self.functions.items() if function.url_auth is not None]
         return {name: f"{self.places.base_url}/{name}" for name in names}
 
-    def _banner(self, stack: dict[str, Any]) -> str:
-        commands = examples(
-            self._urls(), free_slot(self.postgres.url()), self.stripe.webhook_secrets[0], stack["admin_token"]
-        )
+    def _banner(self, stack: dict[str, Any], slot: str) -> str:
+        commands = examples(self._urls(), slot, self.stripe.webhook_secrets[0], stack["admin_token"])
         lines = [f"{url}\n  {commands[name]}" for name, url in self._urls().items()]
         lines += [
             "",

@@ -1,13 +1,15 @@
 """Reads template.yaml as CloudFormation and SAM would, as far as running its functions on this machine needs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.cloudformation import ACCOUNT, REGION, STACK_NAME, Document, Node, NoValue, mapping, sequence, text
 
 SIX_HOURS_S = 6 * 3600
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+FIRST_POLLERS = 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class QueueSource:
+    """An SQS queue whose messages a function gets, in batches, so many of them at once."""
+
+    queue_name: str
+    batch_size: int
+    concurrency: int
+    reports_failures: bool
+
+
+@dataclass(frozen=True)
 class LambdaFunction:
     """One function as the template describes it; `name` is what follows the stack's name in `full_name`."""
 
@@ -51,6 +63,7 @@ class LambdaFunction:
     url_auth: str | None
     cors: Cors | None
     schedules: tuple[Schedule, ...]
+    queue_sources: tuple[QueueSource, ...]
     async_retries: int
     async_max_age_s: int
 
@@ -123,6 +136,7 @@ class _Reader:
             url_auth=None if url is None else text(url.get("AuthType", "NONE")),
             cors=None if url is None else _cors(url.get("Cors")),
             schedules=tuple(self._schedules(logical_id, events)),
+            queue_sources=tuple(self._queue_sources(events)),
             async_retries=int(text((invoke or {}).get("MaximumRetryAttempts", 2))),
             async_max_age_s=int(text((invoke or {}).get("MaximumEventAgeInSeconds", SIX_HOURS_S))),
         )
@@ -170,6 +184,20 @@ class _Reader:
                 )
             )
         return found
+
+    def _queue_sources(self, events: dict[str, Node]) -> Iterator[QueueSource]:
+        for name, event in events.items():
+            if mapping(event, name).get("Type") != "SQS":
+                continue
+            properties = mapping(self.document.resolve(mapping(event, name).get("Properties")), name)
+            scaling = mapping(properties.get("ScalingConfig") or {}, name)
+            yield QueueSource(
+                queue_name=text(properties.get("Queue")).rpartition(":")[2],
+                batch_size=int(text(properties.get("BatchSize", 10))),
+                concurrency=int(text(scaling.get("MaximumConcurrency", FIRST_POLLERS))),
+                reports_failures="ReportBatchItemFailures"
+                in sequence(properties.get("FunctionResponseTypes") or [], name),
+            )
 
     def _queue(self, logical_id: str) -> dict[str, str]:
         attributes = {"name": self.document.physical(logical_id, "QueueName")}

@@ -1,4 +1,4 @@
-"""Whether this deployment can work: the database, its migrations, the kind of Stripe key."""
+"""Whether this deployment can work: the database, its migrations, the kind of Stripe key, the webhook inbox."""
 
 from functools import cache
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from database.connection import Database
 from database.readiness import latest_migration
 from domain.refusals import Refusal
+from runtime.inbox import inbox_answers
 from runtime.settings import DatabaseSettings, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
@@ -17,6 +18,7 @@ class Settings(DatabaseSettings):
 
     stripe_secret_key: str
     livemode: bool = False
+    webhook_inbox_queue_url: str | None = None
 
 
 @cache
@@ -34,5 +36,12 @@ def readiness() -> tuple[bool, dict[str, Any]]:
         database = {"reached": False, "migrations_current": False}
     key_mode = "live" if "_live_" in settings.stripe_secret_key[:8] else "test"
     stripe = {"key_mode": key_mode, "fits_livemode": (key_mode == "live") == settings.livemode}
+    queue_url = settings.webhook_inbox_queue_url
+    queue = {
+        "configured": queue_url is not None,
+        "reached": queue_url is not None and inbox_answers(queue_url),
+    }
+    # Without the queue every webhook is still applied, or brought again by Stripe: a state to mend, not to stop for.
     ready = all(database.values()) and stripe["fits_livemode"] is True
-    return ready, {"status": "ready" if ready else "unready", "database": database, "stripe": stripe}
+    parts = {"database": database, "stripe": stripe, "queue": queue}
+    return ready, {"status": "ready" if ready else "unready", **parts}

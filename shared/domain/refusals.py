@@ -96,6 +96,10 @@ class UnknownReservation(Refusal):
     """No such reservation."""
 
 
+class UnknownEvent(Refusal):
+    """No such event of Stripe's has come."""
+
+
 class UnknownAddOn(Refusal):
     """The slot's offering has no such add-on."""
 
@@ -166,6 +170,10 @@ class SignInUnavailable(Refusal):
 
 class DatabaseUnavailable(Refusal):
     """The database cannot be reached; nothing was done, try again."""
+
+
+class TooManyRequests(Refusal):
+    """Too many requests from this address."""
 
 
 class EventNotApplied(Refusal):

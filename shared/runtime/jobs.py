@@ -2,7 +2,8 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from runtime.observability import count, invocation, logger
@@ -28,6 +29,7 @@ class Budget:
 
 
 type Job = Callable[[str, Budget], Mapping[str, Any]]
+type Batch = Callable[[Sequence[Mapping[str, Any]], str, Budget], Sequence[str]]
 
 
 def job(run: Job) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
@@ -35,17 +37,8 @@ def job(run: Job) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
 
     @functools.wraps(run)
     def lambda_handler(_: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        with invocation(context) as request_id:
-            seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-            try:
-                result = dict(run(request_id, Budget(seconds)))
-            except MissingSetting as missing:
-                logger.critical("the function cannot start: %s", missing)
-                raise RuntimeError("not configured: see the log") from None
-            except Exception:
-                count("JobFailed")
-                logger.exception("the run failed")
-                raise
+        with _run(context) as (request_id, budget):
+            result = dict(run(request_id, budget))
             for name, value in result.items():
                 if isinstance(value, int) and not isinstance(value, bool):
                     count(name.title().replace("_", ""), value)
@@ -53,3 +46,33 @@ def job(run: Job) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
             return result
 
     return lambda_handler
+
+
+def batch(run: Batch) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+    """A Lambda handler of SQS messages, of which `run(records, request_id, budget)` answers the ids that shall come again.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
+    """
+
+    @functools.wraps(run)
+    def lambda_handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        with _run(context) as (request_id, budget):
+            failed = run(event["Records"], request_id, budget)
+            logger.info("done", extra={"result": {"messages": len(event["Records"]), "failed": len(failed)}})
+            return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+    return lambda_handler
+
+
+@contextmanager
+def _run(context: Any) -> Generator[tuple[str, Budget]]:
+    with invocation(context) as request_id:
+        try:
+            yield request_id, Budget(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
+        except MissingSetting as missing:
+            logger.critical("the function cannot start: %s", missing)
+            raise RuntimeError("not configured: see the log") from None
+        except Exception:
+            count("JobFailed")
+            logger.exception("the run failed")
+            raise

@@ -30,6 +30,14 @@ class Settings(BaseModel):
     environment: str = "local"
     release: str = "unreleased"
     front_secret: str | None = None
+    rate_limits: bool = True
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _are_off_locally_alone(cls, rate_limits: bool, info: ValidationInfo) -> bool:
+        if not rate_limits and info.data.get("environment") != "local":
+            raise ValueError("only the local stack may do without")
+        return rate_limits
 
 
 def _split(value: object) -> object:

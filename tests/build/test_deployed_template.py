@@ -30,8 +30,8 @@ def granted(function: dict[str, Any], action: str) -> list[str]:
     """What a function may do this to: references and attributes by their names."""
     resources: list[str] = []
     for statement in [each for policy in function["Policies"] for each in policy["Statement"]]:
-        assert isinstance(statement["Action"], str)
-        if statement["Action"] == action:
+        actions = statement["Action"]
+        if action in ([actions] if isinstance(actions, str) else actions):
             named = statement["Resource"]
             for resource in named if isinstance(named, list) else [named]:
                 # One that stands under a condition counts as granted.
@@ -156,7 +156,23 @@ def test_the_webhook_alone_may_write_to_the_inbox() -> None:
 
 
 def test_every_function_with_a_schedule_is_tried_once() -> None:
-    assert {name for name, function in FUNCTIONS.items() if "Events" in function} <= ASYNCHRONOUS
+    scheduled = {
+        name
+        for name, function in FUNCTIONS.items()
+        if any(event["Type"] == "ScheduleV2" for event in function.get("Events", {}).values())
+    }
+    assert scheduled
+    assert scheduled <= ASYNCHRONOUS
+
+
+def test_the_inbox_reports_which_messages_failed_and_may_use_its_queue_alone() -> None:
+    inbox = FUNCTIONS["WebhookInboxFunction"]
+    source = inbox["Events"]["Inbox"]["Properties"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"):
+        assert granted(inbox, f"sqs:{action}") == ["WebhookInboxQueue.Arn"]
+    queue = TEMPLATE["Resources"]["WebhookInboxQueue"]["Properties"]
+    assert queue["VisibilityTimeout"] >= 6 * inbox["Timeout"]
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))

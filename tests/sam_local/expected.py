@@ -41,6 +41,7 @@ EXPECTED: Mapping[str, Answer] = {
     "reservations-slots": Answer(200, {"slots": [{"offering": "autumn-concert", "units_left": 120}]}),
     "sessions-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     "stripe-webhook-unsigned": Answer(400, {"type": "/problems/invalid-signature"}),
+    "webhook-inbox": Answer(None, {"batchItemFailures": []}),
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
 from domain.refusals import DatabaseUnavailable, LockTimeout
@@ -35,6 +36,9 @@ CONNECT_OPTIONS: Mapping[str, Any] = {
     "tcp_user_timeout": 6000,
     "application_name": "holdfast",
 }
+# Longer than the server's own statement_timeout, which says more: past this it is the server, or the way to it, that is
+# away without a word, and no keepalive notices a machine that is only paused.
+ANSWER_SECONDS = 5.5
 # Three refusals in a row open the breaker; while it is open, callers hear "away" at once.
 BREAKER_FAILURES = 3
 BREAKER_SECONDS = 5.0
@@ -47,6 +51,17 @@ _at_work = threading.local()
 def in_unit_of_work() -> bool:
     """Whether this thread is inside a unit of work: it must not be while Stripe, or anybody else, is being asked."""
     return getattr(_at_work, "here", False)
+
+
+class _Impatient(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is given up when the server does not answer."""
+
+    def wait[T](self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        try:
+            return super().wait(gen, interval, timeout or ANSWER_SECONDS)
+        except errors._WaitTimeout:  # pyright: ignore[reportPrivateUsage] # noqa: SLF001 - the only name that it has
+            self.close()  # so that nobody asks it to roll back, and waits again
+            raise
 
 
 class Database:
@@ -108,7 +123,7 @@ class Database:
         if time.monotonic() < self._away_until:
             raise DatabaseUnavailable
         try:
-            self._connection = psycopg.connect(
+            self._connection = _Impatient.connect(
                 self._url, autocommit=True, prepare_threshold=None, **CONNECT_OPTIONS
             )
         except psycopg.OperationalError:
