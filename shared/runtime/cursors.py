@@ -1,6 +1,7 @@
 """Keyset pages: a cursor names the last row of a page, by its time and its id."""
 
 import base64
+from collections.abc import Callable
 from datetime import datetime
 
 from domain.refusals import InvalidRequest
@@ -11,14 +12,14 @@ def cursor_of(at: str, row_id: str) -> str:
     return base64.urlsafe_b64encode(f"{at} {row_id}".encode()).decode()
 
 
-def parsed_cursor(cursor: str) -> tuple[datetime, str]:
+def parsed_cursor[I](cursor: str, read_id: Callable[[str], I] = str) -> tuple[datetime, I]:
     """The row that a page's `next` names; raises `InvalidRequest` for what never was one."""
     try:
-        at, row_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        moment = datetime.fromisoformat(at)
+        at, text = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        moment, row_id = datetime.fromisoformat(at), read_id(text)
     except ValueError:
-        moment, row_id = None, ""
-    if moment is None or moment.tzinfo is None or "\0" in row_id:
+        moment, text, row_id = None, "", None
+    if moment is None or row_id is None or moment.tzinfo is None or "\0" in text:
         raise InvalidRequest(
             errors=[{"pointer": "/cursor", "detail": "Input should be the `next` of a page"}]
         )

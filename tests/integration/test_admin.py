@@ -1,21 +1,30 @@
 """`admin`: figures and events, to administrators and to nobody else."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
+from uuid import uuid4
 
 import pytest
 
 from database import operations
 from functions.admin.handler import app as admin
 from functions.admin.requests import EventStatus
-from functions.admin.service import EVENT_STATUSES
+from functions.admin.service import EVENT_STATUSES, OUTBOX_KINDS, OUTBOX_STATUSES
+from runtime.cursors import cursor_of
 from tests.support.app import App
 from tests.support.lambda_events import Answer, Context
 from tests.support.sign_in import configure, key_server, provider_key, request, token
 
-ROUTES = ["/stats", "/webhook-events"]
+READS = ["/stats", "/webhook-events", "/outbox"]
+ROUTES = {
+    *(("GET", path) for path in READS),
+    ("POST", "/webhook-events/replay"),
+    ("POST", "/webhook-events/[^/]+/replay"),
+}
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NO_UUID = cursor_of("2026-11-21T12:00:00Z", "1")
 type Call = Callable[..., Answer]
 
 
@@ -72,29 +81,27 @@ def pages(listed: Callable[..., Any], query: str) -> Iterator[list[str]]:
 
 def test_these_are_all_routes() -> None:
     """A new route has to be added to the tests below."""
-    assert [(method, pattern.pattern) for method, pattern in admin._methods] == [
-        ("GET", path) for path in ROUTES
-    ]
+    assert {(method, pattern.pattern) for method, pattern in admin._methods} == ROUTES
 
 
-@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("path", READS)
 def test_administrators_are_let_in_by_token_and_by_cookie(ask: Call, path: str) -> None:
     assert ask(path, bearer=token(role="admin")).status == 200
     assert ask(path, cookie=token(role="admin", csrf="abc")).status == 200
 
 
-@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
 @pytest.mark.parametrize("parts", [{}, {"bearer": "nonsense"}, {"cookie": "nonsense"}], ids=str)
-def test_who_is_not_signed_in_gets_401(ask: Call, path: str, parts: dict[str, str]) -> None:
-    answer = ask(path, **parts)
+def test_who_is_not_signed_in_gets_401(ask: Call, method: str, path: str, parts: dict[str, str]) -> None:
+    answer = ask(path.replace("[^/]+", "evt_1"), method=method, **parts)
     assert (answer.status, answer.problem) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_customers_get_403(ask: Call, path: str) -> None:
-    for parts in ({"bearer": token()}, {"cookie": token(csrf="abc")}):
-        answer = ask(path, **parts)
+@pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
+def test_customers_get_403(ask: Call, method: str, path: str) -> None:
+    for parts in ({"bearer": token()}, {"cookie": token(csrf="abc"), "csrf": "abc"}):
+        answer = ask(path.replace("[^/]+", "evt_1"), method=method, **parts)
         assert (answer.status, answer.problem) == (403, "forbidden")
         assert "WWW-Authenticate" not in answer.headers
 
@@ -150,6 +157,7 @@ def test_an_empty_shop_has_figures_too(ask: Call) -> None:
         "payments": {},
         "webhook_events": {},
         "outbox": {},
+        "deliveries": {},
         "invariant_violations": 0,
     }
 
@@ -172,6 +180,7 @@ def test_the_figures_count_what_is_there(app: App, ask: Call) -> None:
         "payments": {"succeeded": 1, "requires_payment_method": 1},
         "webhook_events": {"processed": 1, "parked": 1},
         "outbox": {"pending": 1},
+        "deliveries": {"notification": {"delivered": 0, "dead": 0, "attempts": 0, "success_rate": None}},
         "invariant_violations": 0,
     }
 
@@ -327,3 +336,118 @@ def test_a_page_touches_what_it_shows_and_not_the_table(
     assert scan["Index Name"] == "webhook_events_by_status"
     assert scan["Actual Rows"] * scan["Actual Loops"] <= 51 * 2
     assert scan.get("Rows Removed by Filter", 0) == 0
+
+
+# The outbox.
+
+
+def effect(app: App, status: str = "delivered", *, kind: str = "notification", **columns: Any) -> str:
+    """A row as `deliver-outbox` leaves it; its id."""
+    values = {
+        "kind": kind,
+        "dedupe_key": f"{kind}:{uuid4()}",
+        "payload": '{"type": "booked", "customer": {"email": "ada@example.com"}}',
+        "status": status,
+        "attempts": 1,
+        **columns,
+    }
+    names, places = ", ".join(values), ", ".join(["%s"] * len(values))
+    return str(app.value(f"INSERT INTO outbox ({names}) VALUES ({places}) RETURNING id", *values.values()))
+
+
+def test_what_has_left_is_told_without_the_people_in_it(app: App, ask: Call) -> None:
+    """How often it was tried, what went wrong last, when it was taken."""
+    effect(app, attempts=3, last_error="the receiver answered 500", delivered_at=NOON, created_at=NOON)
+    answer = ask("/outbox", bearer=token(role="admin"))
+    (row,) = answer.body["outbox"]
+    assert row.pop("id") == str(app.value("SELECT id FROM outbox"))
+    assert datetime.fromisoformat(row.pop("created_at")) == NOON
+    assert datetime.fromisoformat(row.pop("delivered_at")) == NOON
+    assert row == {
+        "kind": "notification",
+        "type": "booked",
+        "status": "delivered",
+        "attempts": 3,
+        "last_error": "the receiver answered 500",
+        "refund_id": None,
+        "request_id": None,
+        "next_attempt_at": None,
+    }
+    assert "ada@example.com" not in answer.text
+
+
+def test_what_waits_says_until_when(app: App, ask: Call) -> None:
+    effect(app, "pending", next_attempt_at=NOON)
+    (row,) = ask("/outbox", bearer=token(role="admin")).body["outbox"]
+    assert datetime.fromisoformat(row["next_attempt_at"]) == NOON
+
+
+def test_the_outbox_is_told_by_status_and_kind_in_pages(app: App, ask: Call) -> None:
+    """Newest first, each row once, several of one moment included."""
+    ids = [
+        effect(app, status, kind=kind, created_at=NOON + timedelta(minutes=minute))
+        for minute in range(3)
+        for status in ("delivered", "dead")
+        for kind in ("notification", "error_issue")
+    ]
+
+    def paged(query: str) -> list[str]:
+        seen: list[str] = []
+        cursor = ""
+        while True:
+            body = ask("/outbox", query=f"{query}limit=3{cursor}", bearer=token(role="admin")).body
+            seen += [row["id"] for row in body["outbox"]]
+            if "next" not in body:
+                return seen
+            cursor = f"&cursor={body['next']}"
+
+    everything = paged("")
+    assert sorted(everything) == sorted(ids)
+    newest = "SELECT id::text FROM outbox WHERE true %s ORDER BY created_at DESC, id DESC"
+    assert everything == [row[0] for row in app.rows(newest % "")]
+    assert paged("status=dead&") == [row[0] for row in app.rows(newest % "AND status = 'dead'")]
+    chosen = "AND status = 'dead' AND kind = 'error_issue'"
+    assert paged("status=dead&kind=error_issue&") == [row[0] for row in app.rows(newest % chosen)]
+
+
+@pytest.mark.parametrize("query", ["status=done", "kind=mail", "cursor=nonsense", f"cursor={NO_UUID}", "x=1"])
+def test_a_wrong_query_of_the_outbox_is_422(ask: Call, query: str) -> None:
+    answer = ask("/outbox", query=query, bearer=token(role="admin"))
+    assert (answer.status, answer.problem) == (422, "invalid-request")
+    assert answer.body["errors"][0]["pointer"] == f"/{query.partition('=')[0]}"
+
+
+def test_the_share_that_was_delivered_is_told_by_kind(app: App, ask: Call) -> None:
+    for status in ("delivered", "delivered", "dead", "pending"):
+        effect(app, status, attempts=2)
+    effect(app, "pending", kind="error_issue", attempts=0)
+    assert ask("/stats", bearer=token(role="admin")).body["deliveries"] == {
+        "notification": {"delivered": 2, "dead": 1, "attempts": 8, "success_rate": 0.6667},
+        "error_issue": {"delivered": 0, "dead": 0, "attempts": 0, "success_rate": None},
+    }
+
+
+def test_statuses_and_kinds_of_the_outbox_are_those_that_the_table_knows(app: App) -> None:
+    for name, known in (("outbox_status_is_known", OUTBOX_STATUSES), ("outbox_kind_is_known", OUTBOX_KINDS)):
+        constraint = app.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s", name)
+        assert set(re.findall(r"'([a-z_]+)'", constraint)) == set(known)
+
+
+def test_a_page_of_the_outbox_touches_what_it_shows_and_not_the_table(app: App) -> None:
+    """Of 20,000 rows: at most a page of each kind and status."""
+    app.rows(
+        """
+        INSERT INTO outbox (kind, dedupe_key, payload, status, created_at)
+        SELECT 'notification', n, '{}', 'delivered', %s::timestamptz + n * interval '1 second'
+        FROM generate_series(1, 20000) AS n
+        """,
+        NOON,
+    )
+    app.rows("ANALYZE outbox")
+    connection: Any = Explaining(app._owner)
+    plan: Any = operations.list_outbox(
+        connection, kinds=OUTBOX_KINDS, statuses=OUTBOX_STATUSES, before=None, limit=51
+    )
+    (scan,) = scans(plan[0]["Plan"])
+    assert scan["Index Name"] == "outbox_by_status"
+    assert scan["Actual Rows"] * scan["Actual Loops"] <= 51 * 2

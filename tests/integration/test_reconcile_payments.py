@@ -260,6 +260,7 @@ def test_a_parked_event_is_matched_when_its_row_appears(app: App, logs: Logs) ->
     event = event_of("payment_intent.succeeded", intent("pi_1", 4500, "succeeded", **ours(str(uuid4()))))
     assert app.outcome(event) == "parked"
     assert logs.lines("ERROR")
+    all_due(app)
     assert reconcile(app) == NOTHING
     assert event_row(app, event["id"])[0] == "parked"
     hold = app.hold(app.slot())
