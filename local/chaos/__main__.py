@@ -17,19 +17,16 @@ from local.chaos.outcome import broken_at, hard_enough, summary_of
 from local.chaos.siege import Siege
 from local.chaos.storm import Storm
 from local.child import free_port
-from local.demo.cloud import ROOT, OwnCloud, cloud_of_its_own
+from local.demo.cloud import OwnCloud, cloud_of_its_own
 from local.demo.evidence import Finding, cut_short, findings
 from local.demo.ledger import Ledger
 from local.demo.programme import Programme
 from local.demo.report import Invocations, print_summary, print_table, verdict_of, write_report
 from local.demo.stage import on_stage, through_proxy
 from local.errors import CannotStart
-from local.template import load_template
 
 SECONDS = 120.0
 SEATS = 20
-DROPPED = 0.05  # of the events, where there is somebody who fetches them
-RECONCILE = "reconcile-payments"
 
 
 def main() -> int:
@@ -85,11 +82,9 @@ async def _besiege(
     arguments: argparse.Namespace, cloud: OwnCloud, port: int, traps: Traps, programme: Programme
 ) -> tuple[list[Finding], Siege]:
     seed = arguments.seed
-    functions = load_template(ROOT / "template.yaml").functions
-    jobs = tuple(name for name, function in functions.items() if function.schedules)
     async with on_stage(cloud, port, programme, seed=seed, seats=SEATS, sabotage=arguments.sabotage) as stage:
-        storm = Storm(stage.sale.weather, Random(f"{seed}:storm"), drop=DROPPED if RECONCILE in jobs else 0.0)
-        siege = Siege(stage, traps, storm, seed, arguments.seconds, jobs)
+        storm = Storm(stage.sale.weather, Random(f"{seed}:storm"))
+        siege = Siege(stage, traps, storm, seed, arguments.seconds)
         found: list[Finding] = []
         try:
             await siege.run()

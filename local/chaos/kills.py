@@ -79,7 +79,6 @@ class Kills:
         """The whole cloud at one moment; then it is started again on what it left behind."""
         self.cloud.kill_all()
         self.counts["whole cloud"] += 1
-        self.cloud.begin()
         await self.cloud.ready()
 
     @property

@@ -11,6 +11,7 @@ from random import Random
 from local.chaos.kills import Traps, kill_points
 from local.chaos.storm import Storm
 from local.demo.buyers import Buyer, Crowd, End
+from local.demo.sale import JOBS
 from local.demo.script import Temper, write_script
 from local.demo.stage import Stage
 
@@ -35,6 +36,7 @@ SEATS_LEFT = 8  # with fewer than this the hall is made larger
 MORE_SEATS = 16
 SOLD_OUT_PAUSE_S = 0.3
 # How often, in seconds.
+WATCH_S = (0.5, 0.5)
 OPERATOR_S = (0.3, 1.2)
 JOBS_S = (0.3, 1.5)
 FORGOTTEN_S = (3.0, 9.0)
@@ -49,14 +51,13 @@ TELLS_EVERY_S = 5.0
 
 @dataclass
 class Siege:
-    """Runs for so many seconds; `jobs` are the functions that schedules invoke."""
+    """Runs for so many seconds."""
 
     stage: Stage
     traps: Traps
     storm: Storm
     seed: str
     seconds: float
-    jobs: tuple[str, ...]
     buyers: list[Buyer] = field(default_factory=list[Buyer])
     failures: Counter[str] = field(default_factory=Counter[str])
 
@@ -82,6 +83,7 @@ class Siege:
             blowing = begin(self.storm.blow())
             for _ in range(BUYERS_AT_ONCE):
                 begin(self._buyers_come())
+            begin(self._again_and_again("watch", WATCH_S, self._see_that_it_lives))
             begin(self._again_and_again("operator", OPERATOR_S, self._operate))
             begin(self._again_and_again("forgotten keys", FORGOTTEN_S, self._let_stripe_forget))
             begin(self._again_and_again("jobs", JOBS_S, self._run_a_job))
@@ -113,7 +115,7 @@ class Siege:
 
     async def come_to_rest(self) -> None:
         """What time alone would do; afterwards nothing is on its way."""
-        await self.stage.sale.everything_arrives(self.jobs, ends_holds=True)
+        await self.stage.sale.everything_arrives(ends_holds=True)
 
     async def _still_on(self, seconds: float) -> bool:
         """Waits so long; False as soon as it is over."""
@@ -174,6 +176,9 @@ class Siege:
 
     # What is done to them.
 
+    async def _see_that_it_lives(self, _: Random) -> None:
+        self.stage.cloud.check_that_it_lives()
+
     async def _operate(self, chance: Random) -> None:
         sale = self.stage.sale
         gone = [
@@ -211,7 +216,7 @@ class Siege:
                 await browser.ask("POST", path, form={"payment_method": "pm_card_visa"}, owner=True)
 
     async def _run_a_job(self, chance: Random) -> None:
-        job, times = chance.choice(self.jobs), chance.randint(1, 2)
+        job, times = chance.choice(JOBS), chance.randint(1, 2)
         ended = await asyncio.gather(*(self.stage.sale.try_to_invoke(job) for _ in range(times)))
         self.failures[job] += sum(failed for _, failed in ended)
 

@@ -19,6 +19,7 @@ GUST_S = (0.4, 2.0)
 STRENGTHS = (0.0, 0.02, 0.02, 0.05, 0.25)  # of the calls, for each kind of fault
 MOST_COPIES = 5
 SHUFFLES_MS = (0, 200, 1500)
+DROPPED = 0.05  # of the events are never brought
 SILENT = 0.1  # of the gusts hold all events back
 
 
@@ -28,7 +29,6 @@ class Storm:
 
     weather: Weather
     random: Random
-    drop: float = 0.0
     struck: Counter[str] = field(default_factory=Counter[str])
 
     async def blow(self) -> None:
@@ -48,7 +48,7 @@ class Storm:
             "deliver": chance.random() > SILENT,
             "duplicate": chance.randint(1, MOST_COPIES),
             "shuffle_ms": chance.choice(SHUFFLES_MS),
-            "drop": self.drop,
+            "drop": DROPPED,
             "responses": [
                 {"times": ENDLESS, "probability": strength, **fault} for fault in FAULTS.values() if strength
             ],

@@ -71,12 +71,22 @@ class OwnCloud:
         """Wait until all of it runs; what stack.json says then. Raises CannotStart."""
         give_up_at = time.monotonic() + START_PATIENCE_S
         while (stack := self.state.stack()) is None:
-            if self._process is None or self._process.poll() is not None or time.monotonic() > give_up_at:
-                said = "\n".join(self._log.read_text(errors="replace").splitlines()[-LAST_LINES:])
-                raise CannotStart(f"the cloud did not start:\n{said}")
+            self.check_that_it_lives()
+            if time.monotonic() > give_up_at:
+                raise CannotStart(
+                    f"the cloud is not ready after {START_PATIENCE_S:.0f} s:\n{self._last_words()}"
+                )
             await asyncio.sleep(LOOKS_AGAIN_S)
         self.stack = stack
         return stack
+
+    def check_that_it_lives(self) -> None:
+        """Raises CannotStart if it has ended by itself."""
+        if self._process is None or self._process.poll() is not None:
+            raise CannotStart(f"the cloud has ended by itself:\n{self._last_words()}")
+
+    def _last_words(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
     def processes(self) -> dict[str, int]:
         """The pids of what runs now, by name: services, and execution environments as `function#number`."""
@@ -103,7 +113,10 @@ class OwnCloud:
             os.close(process)
 
     def kill_all(self) -> None:
-        """Kill -9 of every process at one moment: the supervisor is stopped first, so that it starts nothing again."""
+        """Kill -9 of every process at one moment, and a new start on what is left.
+
+        The supervisor is stopped first, so that it starts nothing again meanwhile.
+        """
         if self._process is None:
             return
         self._process.send_signal(signal.SIGSTOP)
@@ -112,6 +125,7 @@ class OwnCloud:
                 self.kill(name)
         self._process.kill()
         self._process.wait()
+        self.begin()
 
     def take_down(self) -> None:
         """End all of it."""

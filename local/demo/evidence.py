@@ -151,16 +151,13 @@ def _double_clicks(sale: Sale, ledger: Ledger) -> Finding:
 
 
 def _events_heard_once(ledger: Ledger) -> Finding:
-    """Each event has one row, and what Stripe has brought was answered 2xx in every copy.
+    """What Stripe has brought was answered 2xx in every copy, and each event has one row, brought or not.
 
-    What it never brought has its row too, unless it is of a kind that nothing is done with.
+    An event of a kind that nothing is done with may have none.
     """
     brought = {event["event_id"] for event in ledger.deliveries}
-    sent = {
-        event_id
-        for event_id, event_type in ledger.events_at_stripe.items()
-        if event_id in brought or event_type not in WITHOUT_EFFECT
-    }
+    known = ledger.events_at_stripe
+    needed = {event_id for event_id, event_type in known.items() if event_type not in WITHOUT_EFFECT}
     refused = [
         f"{event['event_id']} {event['type']}: {event['last_status']}, {event['pending']} copies to come"
         for event in ledger.deliveries
@@ -168,17 +165,14 @@ def _events_heard_once(ledger: Ledger) -> Finding:
     ]
     copies = sum(event["attempts"] for event in ledger.deliveries)
     most = max((event["attempts"] for event in ledger.deliveries), default=0)
-    odd = [f"{event_id} has no row" for event_id in sorted(sent - ledger.events.keys())]
-    odd += [
-        f"{event_id} is not Stripe's"
-        for event_id in sorted(ledger.events.keys() - ledger.events_at_stripe.keys())
-    ]
+    odd = [f"{event_id} has no row" for event_id in sorted(needed - ledger.events.keys())]
+    odd += [f"{event_id} is not Stripe's" for event_id in sorted(ledger.events.keys() - known.keys())]
     return Finding(
         "every event is taken, however often and in whatever order it comes",
-        f"{len(sent)} events in {copies} copies",
+        f"{len(known)} events, {copies} copies brought",
         told_with(f"{len(ledger.events)} rows", odd),
         told_with(
-            f"every copy was answered 200; up to {most} of one event; {len(ledger.events_at_stripe.keys() - brought)} were never brought",
+            f"every copy was answered 200; up to {most} of one event; {len(known.keys() - brought)} were never brought",
             refused,
         ),
         "",

@@ -16,7 +16,7 @@ from local.demo.programme import Programme
 from local.demo.weather import Weather
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
-JOBS = ("reservation-cleanup", "deliver-outbox")
+JOBS = ("reservation-cleanup", "deliver-outbox", "reconcile-payments")
 INVOKE_PATIENCE_S = 60.0
 SETTLE_PATIENCE_S = 90.0
 LOOKS_AGAIN_S = 0.3
@@ -70,7 +70,7 @@ class Sale:
         for name in ("released", "confirmed", "kept", "failed"):
             self.counts[f"cleanup {name}"] += answer[name]
 
-    async def everything_arrives(self, jobs: Sequence[str] = JOBS, *, ends_holds: bool = False) -> None:
+    async def everything_arrives(self, *, ends_holds: bool = False) -> None:
         """Until every event is delivered and every effect is out, as time alone would have it.
 
         `ends_holds`: the time of every hold is over as well.
@@ -87,7 +87,7 @@ class Sale:
             while time.monotonic() < give_up_at:
                 await self.operator.let_leases_end()
                 active = await self.operator.let_all_time_pass() if ends_holds else 0
-                for job in jobs:
+                for job in JOBS:
                     await self.invoke(job)
                 left = await self.operator.undelivered_effects()
                 pending = [event for event in await self.weather.deliveries() if event["pending"]]
