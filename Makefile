@@ -6,9 +6,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 python := .venv/bin/python
 # Settings given to make reach the programs as environment variables, whichever way they were given.
 export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED PYTHON
+export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo test test-long sam-local engine up down invoke migrate bench check format lock build clean
+.PHONY: help env env-local demo test test-long sam-local engine up down invoke replay redrive migrate bench check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +34,12 @@ down: env-local ## Stop it (STATE=.local)
 
 invoke: env-local ## Invoke a function of the running cloud once (FUNCTION=reservation-cleanup EVENT=events/x.json STATE=.local)
 	@$(python) -m local invoke '$(FUNCTION)' $(if $(EVENT),--event '$(EVENT)')
+
+replay: env-local ## Have events of Stripe's done again (EVENT=, or STATUS=failed TYPE= SINCE= DRY_RUN=1; ADMIN_URL= ADMIN_TOKEN=)
+	@$(python) -m scripts.replay
+
+redrive: env-local ## Move webhook events that were given up back to the inbox (STATE=.local, or QUEUE_URL= of the inbox in AWS)
+	@$(python) -m scripts.redrive $(if $(QUEUE_URL),--queue-url '$(QUEUE_URL)')
 
 migrate: env-local ## Bring a database up to date: DATABASE_OWNER_URL's if set, else the running cloud's
 	@if [ -n "$$DATABASE_OWNER_URL" ]; then $(python) -m scripts.migrate; else $(python) -m local invoke migrate; fi

@@ -237,6 +237,7 @@ class _Cloud:
                 "webhook_secrets": list(self.stripe.webhook_secrets),
             },
             "aws_endpoint_url": self.places.aws_endpoint_url,
+            "webhook_inbox_queue_url": self.functions["webhook-inbox"].environment["WEBHOOK_INBOX_QUEUE_URL"],
             "notifications_url": self.places.notifications_url,
             "github_api_url": self.places.github_api_url,
             "jwt_secret": self.secrets.jwt_secret,
