@@ -1,9 +1,7 @@
 """What `make build` makes can be imported in Lambda, with nothing that the layers do not carry."""
 
 import copy
-import fcntl
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,11 +13,9 @@ import pytest
 from tests.build.artefacts import (
     ELSEWHERE,
     FUNCTION_TYPE,
-    HERE,
     LAYER_TYPE,
     ROOT,
     Built,
-    built_before,
     release_of,
     sam_build,
     size,
@@ -51,17 +47,6 @@ known = {f.upper() for v in models if issubclass(v, Settings) for f in v.model_f
 files = sorted({m.__file__ for m in sys.modules.values() if getattr(m, "__file__", None)})
 print(json.dumps({"callable": callable(handler), "needed": sorted(needed), "known": sorted(known), "files": files}))
 """
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Built once a run, by whichever of its processes comes first."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "sam"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return built_before(folder) or sam_build(folder, HERE)
 
 
 def imported(built: Built, function: str) -> subprocess.CompletedProcess[str]:
@@ -103,9 +88,9 @@ def test_an_import_that_no_layer_carries_is_noticed(built: Built, tmp_path: Path
 
 # What a function is told that no settings model reads: the logger, the metrics and Sentry read it themselves.
 FOR_OBSERVABILITY = {"LOG_LEVEL", "SENTRY_DSN", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
-# Fields of a shared model that these functions never come to: only who brings events in asks whose they are, and only
-# who commits a refund kicks its delivery.
-NOT_ASKED = {"STRIPE_ACCOUNT_ID", "DELIVER_OUTBOX_FUNCTION"}
+# Read by a shared model, and not for everybody: RATE_LIMITS is the machine-sized cloud's, and deliver-outbox kicks
+# nobody.
+NOT_GIVEN = {"RATE_LIMITS", "DELIVER_OUTBOX_FUNCTION"}
 
 
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))
@@ -116,7 +101,7 @@ def test_the_template_gives_a_function_the_settings_that_it_reads_and_no_others(
     functions = [built.template["Globals"]["Function"], built.resources[function]["Properties"]]
     given = {name.removesuffix("_ARN") for each in functions for name in each["Environment"]["Variables"]}
     assert given - FOR_OBSERVABILITY <= known
-    assert known - NOT_ASKED <= given
+    assert known - NOT_GIVEN <= given
 
 
 def test_every_module_comes_compiled_in_the_form_that_no_time_stamp_can_spoil(built: Built) -> None:
