@@ -63,9 +63,9 @@ class LambdaFunction:
     url_auth: str | None
     cors: Cors | None
     schedules: tuple[Schedule, ...]
-    queue_sources: tuple[QueueSource, ...]
     async_retries: int
     async_max_age_s: int
+    queue_sources: tuple[QueueSource, ...] = ()
 
     @property
     def arn(self) -> str:
