@@ -236,9 +236,8 @@ def reconciliation_dies_after_a_page(cloud: Cloud) -> None:
     assert cloud.invoke("reconcile-payments").json()["applied"] == 0
 
 
-def reconciliation_dies_with_events_in_hand(cloud: Cloud) -> None:
-    """They are due again before the next run."""
-    hold, intent_id = paid_unheard(cloud)
+def missed_event(cloud: Cloud, intent_id: str, status: str) -> str:
+    """The success of the intent, kept as one that nothing could be done with; its id."""
     (event,) = (
         event
         for event in cloud.stripe_client.v1.events.list({"type": "payment_intent.succeeded"}).data
@@ -246,11 +245,19 @@ def reconciliation_dies_with_events_in_hand(cloud: Cloud) -> None:
     )
     cloud.rows(
         "INSERT INTO webhook_events_log (event_id, event_type, status, payload, next_attempt_at)"
-        " VALUES (%s, %s, 'failed', %s, now())",
+        " VALUES (%s, %s, %s, %s, now())",
         event.id,
         event.type,
+        status,
         json.dumps(event.to_dict()),
     )
+    return event.id
+
+
+def reconciliation_dies_with_events_in_hand(cloud: Cloud) -> None:
+    """They are due again before the next run."""
+    hold, intent_id = paid_unheard(cloud)
+    missed_event(cloud, intent_id, "failed")
     die_while_reconciling(cloud, "reconcile.events-claimed")
     assert cloud.status(hold) == "active"
     assert cloud.invoke("reconcile-payments").json()["retried"] == 1
@@ -293,6 +300,18 @@ def reconciliation_dies_after_closing_a_stray(cloud: Cloud) -> None:
     assert cloud.status(hold) == "completed"
 
 
+def replay_dies(cloud: Cloud) -> None:
+    """What an administrator asked for is done by reconciliation."""
+    hold, intent_id = paid_unheard(cloud)
+    event_id = missed_event(cloud, intent_id, "dead")
+    cloud.die_at("replay.reopened")
+    token = {"Authorization": f"Bearer {cloud.stack['admin_token']}"}
+    assert_died(cloud, cloud.call("POST", f"/admin/webhook-events/{event_id}/replay", {}, token))
+    assert cloud.status(hold) == "active"
+    assert cloud.invoke("reconcile-payments").json()["retried"] == 1
+    assert_sold(cloud, hold)
+
+
 STORIES: dict[str, tuple[str, Story]] = {
     "pay.before-stripe, and the buyer tries again": (
         "pay.before-stripe",
@@ -316,6 +335,7 @@ STORIES: dict[str, tuple[str, Story]] = {
     "reconcile.events-claimed": ("reconcile.events-claimed", reconciliation_dies_with_events_in_hand),
     "reconcile.asked": ("reconcile.asked", reconciliation_dies_after_asking),
     "reconcile.stray-closed": ("reconcile.stray-closed", reconciliation_dies_after_closing_a_stray),
+    "replay.reopened": ("replay.reopened", replay_dies),
     "outbox.after-notification": ("outbox.after-notification", notification_is_sent_and_it_dies),
     "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies),
 }
