@@ -11,7 +11,8 @@ LANGUAGE sql STABLE AS $$
         'created_at', extract(epoch FROM p.created_at),
         'age_seconds', extract(epoch FROM clock_timestamp() - p.created_at), 'attempt', p.attempt,
         'captured_amount', p.captured_amount, 'canceled', p.canceled_at IS NOT NULL,
-        'expires_at', rfc3339(r.expires_at), 'past_ceiling', r.ceiling_at <= now() AND p.funds_awaited_at IS NULL,
+        'expires_at', rfc3339(r.expires_at), 'past_ceiling', greatest(r.ceiling_at, r.expires_at) <= now(),
+        'closing_as', r.closing_as, 'funds_awaited', p.funds_awaited_at IS NOT NULL,
         'known', p.payment_intent_id IS NOT NULL OR p.checkout_session_id IS NOT NULL
     )
     FROM payment_intents_log p JOIN ticket_reservations r ON r.id = p.reservation_id WHERE p.id = p_payment_id
@@ -303,14 +304,24 @@ BEGIN
 END
 $$;
 
--- The end of a close that Stripe has not settled: the hold keeps its seats, and Stripe is asked again after p_wait.
-CREATE OR REPLACE FUNCTION keep_payment(p_payment_id uuid, p_attempt integer, p_awaits_funds boolean, p_wait interval)
-RETURNS void
-LANGUAGE sql AS $$
+-- The end of a close that Stripe has not settled: the hold keeps its seats, and Stripe is asked again after p_wait. Money
+-- that is on its way is waited for, unless its buyer wants the hold no more.
+CREATE OR REPLACE FUNCTION keep_payment(
+    p_payment_id uuid, p_attempt integer, p_awaits_funds boolean, p_wait interval, p_funds interval
+) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
     UPDATE payment_intents_log SET
         lease_until = clock_timestamp(),
         next_ask_at = clock_timestamp() + p_wait,
         funds_awaited_at = CASE WHEN p_awaits_funds THEN coalesce(funds_awaited_at, clock_timestamp())
                                 ELSE funds_awaited_at END
-    WHERE id = p_payment_id AND attempt = p_attempt
+    WHERE id = p_payment_id AND attempt = p_attempt;
+    IF FOUND AND p_awaits_funds THEN
+        UPDATE ticket_reservations r SET closing_at = NULL, closing_as = NULL
+        FROM payment_intents_log p
+        WHERE p.id = p_payment_id AND r.id = p.reservation_id AND r.status = 'active' AND r.closing_as = 'expired';
+        PERFORM await_funds(p_payment_id, true, p_funds);
+    END IF;
+END
 $$;

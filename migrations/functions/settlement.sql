@@ -44,7 +44,8 @@ BEGIN
         'payment', jsonb_build_object(
             'id', v_payment.id, 'reservation_id', v_hold.id, 'amount', v_payment.amount,
             'currency', v_payment.currency, 'captured_amount', v_payment.captured_amount,
-            'canceled', v_payment.canceled_at IS NOT NULL,
+            'canceled', v_payment.canceled_at IS NOT NULL, 'payment_intent_id', v_payment.payment_intent_id,
+            'funds_awaited', v_payment.funds_awaited_at IS NOT NULL, 'status', v_payment.status,
             'status_at', coalesce(extract(epoch FROM nullif(v_payment.status_at, '-infinity')), 0)
         ),
         'hold', jsonb_build_object(
@@ -99,9 +100,11 @@ CREATE OR REPLACE FUNCTION record_facts(
     p_captured bigint,
     p_awaits_funds boolean,
     p_status text,
-    p_status_at timestamptz
+    p_status_at timestamptz,
+    p_funds interval
 ) RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
     UPDATE payment_intents_log SET
         payment_intent_id = coalesce(payment_intent_id, p_payment_intent_id),
         checkout_session_id = coalesce(checkout_session_id, p_checkout_session_id),
@@ -110,7 +113,27 @@ LANGUAGE sql AS $$
                                 ELSE funds_awaited_at END,
         status = CASE WHEN p_captured > 0 THEN 'succeeded' ELSE p_status END,
         status_at = greatest(status_at, p_status_at)
-    WHERE id = p_payment_id
+    WHERE id = p_payment_id;
+    IF p_captured = 0 THEN
+        PERFORM await_funds(p_payment_id, p_awaits_funds, p_funds);
+    END IF;
+END
+$$;
+
+-- A hold whose money is on its way waits for it: p_funds from when Stripe first said so, and no longer than until the
+-- first of its slots begins. Once it is on its way no more, the hold's ceiling counts again. A hold that is being ended
+-- is left to whoever is ending it.
+CREATE OR REPLACE FUNCTION await_funds(p_payment_id uuid, p_awaits_funds boolean, p_funds interval) RETURNS void
+LANGUAGE sql AS $$
+    UPDATE ticket_reservations r SET expires_at = CASE
+        WHEN p_awaits_funds THEN greatest(r.expires_at, least(p.funds_awaited_at + p_funds, (
+            SELECT min(s.starts_at) FROM reservation_items i JOIN slots s ON s.id = i.slot_id
+            WHERE i.reservation_id = r.id)))
+        ELSE least(r.expires_at, r.ceiling_at)
+    END
+    FROM payment_intents_log p
+    WHERE p.id = p_payment_id AND p.funds_awaited_at IS NOT NULL
+      AND r.id = p.reservation_id AND r.payment_id = p.id AND r.status = 'active' AND r.closing_at IS NULL
 $$;
 
 -- A word to the site's own back end, in the commit that causes it: it knows whom to write to, and about what.

@@ -40,6 +40,9 @@ class Payment:
     currency: str
     captured_amount: int
     canceled: bool
+    payment_intent_id: str | None
+    funds_awaited: bool
+    status: str
     status_at: datetime
 
 
@@ -111,6 +114,15 @@ def decide(payment: Payment, hold: Hold, seen: Observation) -> Decision:
     if seen.canceled:
         return Decision(Action.CANCEL)
     return Decision(Action.NOTE if seen.seen_at >= payment.status_at else Action.NOTHING)
+
+
+def tells_news(payment: Payment, seen: Observation) -> bool:
+    """Whether noting it would change anything but the time: another status, funds on their way, the intent's id."""
+    return (
+        seen.status != payment.status
+        or (seen.awaits_funds and not payment.funds_awaited)
+        or (seen.payment_intent_id is not None and payment.payment_intent_id is None)
+    )
 
 
 def _place_money(payment: Payment, hold: Hold) -> Decision:

@@ -10,7 +10,7 @@ from database.connection import Context, Database
 from database.payments import finish_close, keep_payment, record_payment
 from domain.payment import Action
 from payments.creating import create_at_stripe
-from payments.settling import settle
+from payments.settling import funds_window, settle
 from runtime.kill_points import kill_point
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway, StripePayment
@@ -38,8 +38,8 @@ def close_payment(
 ) -> Closed:
     """Closes the payment, whose lease the caller has, at Stripe, and does what Stripe's answer calls for.
 
-    canceled: the hold's seats go. Paid: it is confirmed (or, where nothing can be booked, refunded). Still on its way,
-    or no answer: the hold is kept, and may be asked about again after 30 s.
+    canceled: the hold's seats go. Paid: it is confirmed (or, where nothing can be booked, refunded). Still on its way:
+    the hold waits for it, with a deadline of its own. No answer: it is kept, and may be asked about again after 30 s.
     """
     ids = payment["payment_intent_id"], payment["checkout_session_id"]
     try:
@@ -49,6 +49,10 @@ def close_payment(
             ids = made.seen.payment_intent_id, made.seen.checkout_session_id
             _record(database, payment, made)
             kill_point("close.after-create")
+        if _may_await_funds(payment) and gateway.fetch(*ids).seen.awaits_funds:
+            # Its buyer has a voucher or a transfer under way: that is not cancelled under their hands.
+            _keep(database, payment, awaits_funds=True)
+            return Closed.KEPT
         answer = gateway.close(*ids)
     except StripeRefused:
         # Stripe will not make it: there is nothing that anybody could pay.
@@ -70,6 +74,12 @@ def close_payment(
     return Closed.KEPT
 
 
+def _may_await_funds(payment: Mapping[str, Any]) -> bool:
+    """Whether money may be on its way that nobody has told us of: not by card, and not for a buyer who wants out."""
+    methods = payment["parameters"].get("allowed_payment_method_types")
+    return payment["closing_as"] == "expired" and not payment["funds_awaited"] and methods != ["card"]
+
+
 def _finish(database: Database, payment: Mapping[str, Any], context: Context) -> Closed:
     ended_as = database.run(
         lambda conn: finish_close(conn, payment["id"], payment["attempt"], context=context)
@@ -82,7 +92,12 @@ def _finish(database: Database, payment: Mapping[str, Any], context: Context) ->
 def _keep(database: Database, payment: Mapping[str, Any], *, awaits_funds: bool) -> None:
     database.run(
         lambda conn: keep_payment(
-            conn, payment["id"], payment["attempt"], awaits_funds=awaits_funds, wait=KEEP_FOR
+            conn,
+            payment["id"],
+            payment["attempt"],
+            awaits_funds=awaits_funds,
+            wait=KEEP_FOR,
+            funds=funds_window(),
         )
     )
 

@@ -1,14 +1,24 @@
 """A payment fact and the one effect that it calls for, in one transaction of two round trips."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from database import settlement
 from database.connection import Connection, Context, Database, only_value, transaction
-from domain.payment import Action, Decision, Hold, Observation, Payment, decide, reason_to_quarantine
+from domain.payment import (
+    Action,
+    Decision,
+    Hold,
+    Observation,
+    Payment,
+    decide,
+    reason_to_quarantine,
+    tells_news,
+)
 from runtime.kill_points import kill_point
 from runtime.observability import count, logger
+from runtime.settings import StripeSettings, load
 
 MAY_REFUND = frozenset([Action.REFUND, Action.RELEASE_AND_REFUND, Action.SEAT_AGAIN_OR_REFUND])
 
@@ -24,10 +34,18 @@ def locked_payment(locked: Mapping[str, Any]) -> tuple[Payment, Hold]:
             currency=payment["currency"],
             captured_amount=payment["captured_amount"],
             canceled=payment["canceled"],
+            payment_intent_id=payment["payment_intent_id"],
+            funds_awaited=payment["funds_awaited"],
+            status=payment["status"],
             status_at=datetime.fromtimestamp(float(payment["status_at"]), UTC),
         ),
         Hold(status=hold["status"], begun=hold["begun"], booked_by=hold["booked_by"]),
     )
+
+
+def funds_window() -> timedelta:
+    """How long a hold waits for money that is on its way."""
+    return timedelta(days=load(StripeSettings).funds_days)
 
 
 def write_effects(conn: Connection, payment: Payment, seen: Observation, decision: Decision) -> None:
@@ -43,6 +61,7 @@ def write_effects(conn: Connection, payment: Payment, seen: Observation, decisio
         awaits_funds=seen.awaits_funds,
         status=seen.status,
         seen_at=seen.seen_at,
+        funds=funds_window(),
     )
     reason = decision.reason or ""
     match decision.action:
@@ -82,6 +101,8 @@ def settle(database: Database, seen: Observation, context: Context) -> Decision:
             # Asked under our own key: it is our account and our mode.
             wrong = reason_to_quarantine(payment, seen, livemode=seen.livemode, account=seen.account)
             decision = Decision(Action.NOTHING, wrong) if wrong else decide(payment, hold, seen)
+            if decision.action is Action.NOTE and not tells_news(payment, seen):
+                return Decision(Action.NOTHING)  # whoever asks about a healthy payment writes nothing
             kill_point("settle.before-commit")
             with unit.committing():
                 write_effects(conn, payment, seen, decision)

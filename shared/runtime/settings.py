@@ -62,6 +62,7 @@ class StripeSettings(DatabaseSettings):
     livemode: Annotated[bool, Field(validate_default=True)] = False
     stripe_account_id: str | None = None
     deliver_outbox_function: str | None = None
+    funds_days: Annotated[float, Field(gt=0, le=90)] = 7
 
     @field_validator("livemode")
     @classmethod

@@ -142,7 +142,7 @@ def test_an_owner_that_lost_its_lease_changes_nothing(app: App) -> None:
     app.rows("UPDATE payment_intents_log SET attempt = attempt + 1")
     before = app.dump()
     assert app.value("SELECT finish_close(%s, %s)", payment.id, attempt) is None
-    app.rows("SELECT keep_payment(%s, %s, true, interval '1 hour')", payment.id, attempt)
+    app.rows("SELECT keep_payment(%s, %s, true, interval '1 hour', interval '7 days')", payment.id, attempt)
     app.rows("SELECT leave_payment_unknown(%s, %s)", payment.id, attempt)
     assert app.value("SELECT take_next_payment_key(%s, %s)", payment.id, attempt) is None
     recorded = "SELECT record_payment(%s, %s, 'pi_late', NULL, 'succeeded')"

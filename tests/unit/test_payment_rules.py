@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from domain.payment import Action, Decision, Hold, Observation, Payment, decide, reason_to_quarantine
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-PAYMENT = Payment("pay", "res", 4500, "eur", 0, canceled=False, status_at=NOW)
+PAYMENT = Payment(
+    "pay",
+    "res",
+    4500,
+    "eur",
+    0,
+    canceled=False,
+    payment_intent_id="pi_1",
+    funds_awaited=False,
+    status="creating",
+    status_at=NOW,
+)
 ACTIVE = Hold("active", begun=False, booked_by=None)
 OPEN = Observation(
     payment_intent_id="pi_1",

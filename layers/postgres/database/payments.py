@@ -103,7 +103,10 @@ def finish_close(conn: Connection, payment_id: str, attempt: int, *, context: Co
 
 
 def keep_payment(
-    conn: Connection, payment_id: str, attempt: int, *, awaits_funds: bool, wait: timedelta
+    conn: Connection, payment_id: str, attempt: int, *, awaits_funds: bool, wait: timedelta, funds: timedelta
 ) -> None:
-    """Stripe has not settled the payment: the hold keeps its seats, and nobody asks again before `wait` is over."""
-    call(conn, "SELECT keep_payment(%s, %s, %s, %s)", [payment_id, attempt, awaits_funds, wait])
+    """Stripe has not settled the payment: the hold keeps its seats, and nobody asks again before `wait` is over.
+
+    Where money is on its way, it has until `funds` after that was first said.
+    """
+    call(conn, "SELECT keep_payment(%s, %s, %s, %s, %s)", [payment_id, attempt, awaits_funds, wait, funds])

@@ -1,6 +1,6 @@
 """The effects of a payment fact. Each sends one statement into the open batch and answers nothing."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import Cursor
@@ -31,11 +31,24 @@ def record_facts(
     awaits_funds: bool,
     status: str,
     seen_at: datetime,
+    funds: timedelta,
 ) -> None:
-    """What Stripe has said, onto the payment's row; facts grow, the status is for display."""
+    """What Stripe has said, onto the payment's row: facts grow, the status is for display.
+
+    The hold of money that is on its way waits for it as long as `funds`.
+    """
     conn.execute(
-        "SELECT record_facts(%s, %s, %s, %s, %s, %s, %s)",
-        [payment_id, payment_intent_id, checkout_session_id, captured_amount, awaits_funds, status, seen_at],
+        "SELECT record_facts(%s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            payment_id,
+            payment_intent_id,
+            checkout_session_id,
+            captured_amount,
+            awaits_funds,
+            status,
+            seen_at,
+            funds,
+        ],
     )
 
 

@@ -15,6 +15,11 @@ RESERVATION_ID = "holdfast_reservation_id"
 REQUEST_ID = "holdfast_request_id"
 REFUND_ID = "holdfast_refund_id"
 
+DAYS_LATER = frozenset(
+    [f"{method}_display_details" for method in ("boleto", "konbini", "multibanco", "oxxo")]
+    + ["display_bank_transfer_instructions", "verify_with_microdeposits"]
+)
+
 
 def observe(
     stripe_object: Mapping[str, Any], *, seen_at: datetime | None = None, account: str | None = None
@@ -37,12 +42,25 @@ def _observe_intent(intent: Mapping[str, Any], seen_at: datetime, account: str |
         currency=_text(intent, "currency") or "",
         captured_amount=_amount(intent, "amount_received") if status == "succeeded" else 0,
         canceled=status == "canceled",
-        awaits_funds=status == "processing",
+        awaits_funds=status == "processing" or _takes_days(intent),
         status=status,
         seen_at=seen_at,
         livemode=bool(intent.get("livemode")),
         account=account,
     )
+
+
+def _takes_days(intent: Mapping[str, Any]) -> bool:
+    """Whether the buyer has been shown how to pay later, and the intent waits for it.
+
+    Boleto, Konbini, Multibanco and OXXO vouchers, bank transfers, and micro-deposits that come before a debit: days
+    (https://docs.stripe.com/payments/vouchers, https://docs.stripe.com/payments/bank-transfers/accept-a-payment,
+    https://docs.stripe.com/payments/ach-direct-debit). Codes to scan and redirects are over in minutes or hours.
+    """
+    action = intent.get("next_action")
+    if intent.get("status") != "requires_action" or not isinstance(action, Mapping):
+        return False
+    return cast("Mapping[str, Any]", action).get("type") in DAYS_LATER
 
 
 def _observe_session(session: Mapping[str, Any], seen_at: datetime, account: str | None) -> Observation:
