@@ -226,6 +226,7 @@ def test_an_event_is_told_without_the_people_in_it(app: App, ask: Call) -> None:
         "deliveries": 1,
         "reason": None,
         "last_error": None,
+        "next_attempt_at": None,
         "payment_id": payment.id,
     }
     assert payment.hold.email not in answer.text

@@ -58,12 +58,12 @@ def list_webhook_events(
             'id', page.event_id, 'type', page.event_type, 'status', page.status, 'attempts', page.attempts,
             'deliveries', page.deliveries, 'reason', page.reason, 'last_error', page.last_error,
             'received_at', rfc3339(page.received_at), 'processed_at', rfc3339(page.processed_at),
-            'payment_id', page.payment_id) ORDER BY page.received_at DESC, page.event_id DESC), '[]')
+            'next_attempt_at', rfc3339(page.next_attempt_at), 'payment_id', page.payment_id) ORDER BY page.received_at DESC, page.event_id DESC), '[]')
         FROM (
             SELECT newest.* FROM unnest(%(statuses)s::text[]) AS wanted (status)
             CROSS JOIN LATERAL (
                 SELECT e.event_id, e.event_type, e.status, e.attempts, e.deliveries, e.reason, e.last_error,
-                       e.received_at, e.processed_at, e.payment_id
+                       e.received_at, e.processed_at, e.next_attempt_at, e.payment_id
                 FROM webhook_events_log e
                 WHERE e.status = wanted.status
                   AND (e.received_at, e.event_id)

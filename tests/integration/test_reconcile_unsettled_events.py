@@ -1,0 +1,191 @@
+"""Events that could not be applied: matched when their row appears, tried again, given up in the open."""
+
+from collections.abc import Generator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from functions.reconcile_payments import service
+from tests.emulator_process import Emulator, emulator
+from tests.support.app import App
+from tests.support.logs import Logs
+from tests.support.postgres import on_every_postgres
+from tests.support.reconciliation import NOTHING, all_due, cure, event_row, ours, paid, poison, reconcile
+from tests.support.stripe_events import event_of, intent
+
+
+@pytest.fixture
+def stripe_account(tmp_path: Path) -> Generator[Emulator]:
+    """An account of the test's own: its list has no events of others."""
+    with emulator(tmp_path / "stripe") as running:
+        yield running
+
+
+# Parked events.
+
+
+@on_every_postgres
+def test_a_parked_event_is_matched_when_its_row_appears(app: App, logs: Logs) -> None:
+    """Nothing we know: parked and alarmed; tried again, later and later; its row appears: booked."""
+    event = event_of("payment_intent.succeeded", intent("pi_1", 4500, "succeeded", **ours(str(uuid4()))))
+    assert app.outcome(event) == "parked"
+    assert logs.lines("ERROR")
+    all_due(app)
+    assert reconcile(app) == NOTHING
+    assert event_row(app, event["id"])[0] == "parked"
+    hold = app.hold(app.slot())
+    app.rows(
+        """
+        INSERT INTO payment_intents_log (id, reservation_id, mode, idempotency_key, amount, currency, parameters, lease_until)
+        VALUES (%s, %s, 'payment_intent', 'payment:late:1', 4500, 'eur', '{}', now() + interval '1 hour')
+        """,
+        event["data"]["object"]["metadata"]["holdfast_payment_id"],
+        hold.id,
+    )
+    all_due(app)
+    assert reconcile(app) == NOTHING | {"rematched": 1}
+    assert event_row(app, event["id"]) == ("processed", 3, 1)
+    assert app.status(hold) == "completed"
+    assert reconcile(app) == NOTHING
+
+
+@on_every_postgres
+def test_a_parked_event_is_tried_again_once_it_is_twice_as_old(app: App) -> None:
+    """So that a new one is matched at once, and an old one does not keep every run busy."""
+    event = event_of("payment_intent.succeeded", intent("pi_1", 4500, "succeeded"))
+    app.outcome(event)
+    wait = "SELECT extract(epoch FROM next_attempt_at - now())::integer FROM webhook_events_log"
+    assert app.value(wait) <= 0
+    for age, pause in (("10 minutes", 600), ("5 days", 6 * 3600)):
+        app.rows("UPDATE webhook_events_log SET received_at = now() - %s::interval", age)
+        all_due(app)
+        assert reconcile(app) == NOTHING
+        assert abs(app.value(wait) - pause) < 30
+        assert reconcile(app) == NOTHING
+    assert event_row(app, event["id"]) == ("parked", 3, 1)
+
+
+@on_every_postgres
+def test_what_others_did_in_a_shared_account_is_ignored_after_seven_days(app: App, logs: Logs) -> None:
+    """Without our metadata: parked in silence, then ignored and forgotten. With it: parked, however old."""
+    foreign = event_of("payment_intent.succeeded", intent("pi_1", 4500, "succeeded"))
+    assert app.outcome(foreign) == "parked"
+    assert not logs.lines("ERROR")
+    mine = event_of("payment_intent.succeeded", intent("pi_2", 4500, "succeeded", **ours(str(uuid4()))))
+    assert app.outcome(mine) == "parked"
+    app.rows("UPDATE webhook_events_log SET received_at = now() - interval '6 days 23 hours'")
+    reconcile(app)
+    assert event_row(app, foreign["id"])[0] == "parked"
+    app.rows("UPDATE webhook_events_log SET received_at = now() - interval '7 days'")
+    reconcile(app)
+    assert event_row(app, foreign["id"])[0] == "ignored"
+    assert event_row(app, mine["id"])[0] == "parked"
+    assert app.outcome(foreign) == "duplicate"
+    payload = "SELECT payload FROM webhook_events_log WHERE event_id = %s"
+    assert app.value(payload, foreign["id"]) == {}
+
+
+# Poison events.
+
+
+@on_every_postgres
+def test_a_poison_event_is_tried_twelve_times_and_then_dead_with_a_reason(app: App, logs: Logs) -> None:
+    """The pauses double up to six hours; the twelfth failure is the last, alarmed; then it is left alone."""
+    payment = paid(app)
+    event = app.event(payment.intent_id, "payment_intent.succeeded")
+    app.rows("UPDATE payment_intents_log SET next_reconcile_at = 'infinity'")
+    poison(app)
+    assert app.deliver(event).status == 500
+    pauses: list[int] = []
+    for _ in range(10):
+        assert reconcile(app)["retried"] == 0, "it was tried before its time"
+        wait = "SELECT round(extract(epoch FROM next_attempt_at - now()) / 60)::integer FROM webhook_events_log WHERE event_id = %s"
+        pauses.append(app.value(wait, event["id"]))
+        all_due(app)
+        app.rows("UPDATE payment_intents_log SET next_reconcile_at = 'infinity'")
+        result = reconcile(app)
+        assert (result["retried"], result["dead"]) == (1, 0)
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 360]
+    assert not [line for line in logs.lines("ERROR") if "dead" in line["message"]]
+    all_due(app)
+    app.rows("UPDATE payment_intents_log SET next_reconcile_at = 'infinity'")
+    result = reconcile(app)
+    assert (result["retried"], result["dead"]) == (1, 1)
+    assert event_row(app, event["id"]) == ("dead", 12, 1)
+    reason, error = app.row(
+        "SELECT reason, last_error FROM webhook_events_log WHERE event_id = %s", event["id"]
+    )
+    assert (reason, error) == ("CheckViolation", "poisoned")
+    assert [line for line in logs.lines("ERROR") if "dead" in line["message"]]
+    assert "WebhookDead" in logs.counted()
+    all_due(app)
+    app.rows("UPDATE payment_intents_log SET next_reconcile_at = 'infinity'")
+    assert reconcile(app)["retried"] == 0
+    cure(app)
+    assert app.outcome(event) == "processed"
+    assert app.status(payment.hold) == "completed"
+
+
+def test_one_event_that_fails_holds_up_no_other(app: App) -> None:
+    """Its neighbours on the page and in the batch come to their end."""
+    slot = app.slot(units=5)
+    payments = [paid(app, slot) for _ in range(3)]
+    app.rows("UPDATE payment_intents_log SET next_reconcile_at = 'infinity'")
+    app.rows(
+        f"""
+        CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'poisoned' USING ERRCODE = 'check_violation'; END $$;
+        CREATE TRIGGER poison BEFORE INSERT ON bookings FOR EACH ROW
+        WHEN (NEW.payment_id = '{payments[1].id}') EXECUTE FUNCTION poison();
+        """
+    )
+    assert reconcile(app) == NOTHING | {"events_fetched": 6, "applied": 5}
+    assert app.status_counts() == {"active": 1, "completed": 2}
+    cure(app)
+    all_due(app)
+    assert reconcile(app)["retried"] == 1
+    assert app.status_counts() == {"completed": 3}
+    assert app.violations() == []
+
+
+def test_events_whose_run_died_are_due_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claimed event comes back before the next run."""
+    event = app.event(paid(app).intent_id, "payment_intent.succeeded")
+    poison(app)
+    app.deliver(event)
+    cure(app)
+    all_due(app)
+
+    def die(point: str) -> None:
+        if point == "reconcile.events-claimed":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "kill_point", die)
+        with pytest.raises(KeyboardInterrupt):
+            reconcile(app)
+    assert event_row(app, event["id"])[0] == "failed"
+    due_in = app.value("SELECT next_attempt_at - now() FROM webhook_events_log")
+    assert due_in < service.EVENT_LEASE
+    all_due(app)
+    assert reconcile(app)["retried"] == 1
+    assert event_row(app, event["id"])[0] == "processed"
+
+
+@on_every_postgres
+def test_two_runs_at_once_do_not_try_the_same_events(app: App) -> None:
+    """What one has claimed the other does not see, neither before its commit nor after."""
+    for _ in range(3):
+        app.outcome(event_of("payment_intent.succeeded", intent("pi_1", 4500, "succeeded")))
+    all_due(app)
+    claim = "SELECT claim_due_events(2, '5 minutes')"
+    with psycopg.connect(app.app_url) as one, psycopg.connect(app.app_url) as other:
+        claimed = [
+            {row[0]["event"]["id"] for row in connection.execute(claim).fetchall()}
+            for connection in (one, other)
+        ]
+    assert [len(ids) for ids in claimed] == [2, 1]
+    assert not claimed[0] & claimed[1]
+    assert app.rows(claim) == []
