@@ -26,7 +26,9 @@ ACTS: Mapping[str, str] = {
     "cleanup, paid": "claim_payments_to_close",
     "outbox, claim": "claim_outbox",
     "outbox, notified": "settle_outbox",
-    "outbox, refunded": "save_refund",
+    "refund, recorded": "save_refund",
+    "reconcile, events": "begin_event_list",
+    "reconcile, payments": "claim_payments_to_ask",
     "end of a run": "finish_job",
 }
 UNTRIED = 0.5  # of the batches with a boundary that was never cut, so many are cut

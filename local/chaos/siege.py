@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -38,7 +39,7 @@ SOLD_OUT_PAUSE_S = 0.3
 # How often, in seconds.
 WATCH_S = (0.5, 0.5)
 OPERATOR_S = (0.3, 1.2)
-JOBS_S = (0.3, 1.5)
+JOBS_S = (0.5, 2.0)
 FORGOTTEN_S = (3.0, 9.0)
 ENVIRONMENTS_S = (1.0, 3.0)
 KILL_POINTS_S = (0.5, 2.0)
@@ -86,7 +87,8 @@ class Siege:
             begin(self._again_and_again("watch", WATCH_S, self._see_that_it_lives))
             begin(self._again_and_again("operator", OPERATOR_S, self._operate))
             begin(self._again_and_again("forgotten keys", FORGOTTEN_S, self._let_stripe_forget))
-            begin(self._again_and_again("jobs", JOBS_S, self._run_a_job))
+            for job in JOBS:
+                begin(self._again_and_again(job, JOBS_S, partial(self._run, job)))
             begin(self._again_and_again("environments", ENVIRONMENTS_S, lambda _: kills.environment()))
             begin(self._again_and_again("kill points", KILL_POINTS_S, self._set_traps))
             begin(self._at_random_moments("postgres", POSTGRES_EVERY_S, self._kill_service))
@@ -215,9 +217,10 @@ class Siege:
                 path = f"/v1/payment_intents/{second['id']}/confirm"
                 await browser.ask("POST", path, form={"payment_method": "pm_card_visa"}, owner=True)
 
-    async def _run_a_job(self, chance: Random) -> None:
-        job, times = chance.choice(JOBS), chance.randint(1, 2)
-        ended = await asyncio.gather(*(self.stage.sale.try_to_invoke(job) for _ in range(times)))
+    async def _run(self, job: str, chance: Random) -> None:
+        ended = await asyncio.gather(
+            *(self.stage.sale.try_to_invoke(job) for _ in range(chance.randint(1, 2)))
+        )
         self.failures[job] += sum(failed for _, failed in ended)
 
     async def _set_traps(self, chance: Random) -> None:

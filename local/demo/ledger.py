@@ -10,15 +10,16 @@ import psycopg
 from aiohttp import ClientSession
 
 from local.demo.sale import Sale
+from local.promises import RESERVATION_ID
 
 
 @dataclass(frozen=True)
 class Ledger:
     """What the witnesses know beside the common promises.
 
-    `holds` (their status), `bookings` (id and amount) and `refund_reasons` by reservation, `payments` (intent and
-    session) by their own id, `looks` and `intents` by the email of who was charged, `effects` by their status,
-    `events_at_stripe` (their type) by id. `deliveries` are of
+    `holds` (their status) and `bookings` (id and amount) by reservation, `payments` (intent and session) by their own
+    id, `refund_reasons` by payment, `looks` and `intents` by the email of who was charged, `effects` by their status,
+    what Stripe has `received` and `sent_back` by intent and `kept` by reservation, `events_at_stripe` (their type) by id. `deliveries` are of
     the events that Stripe brings by itself.
     """
 
@@ -35,6 +36,7 @@ class Ledger:
     looks: Mapping[str, Mapping[str, Any]]
     received: Mapping[str, int]
     sent_back: Mapping[str, int]
+    kept: Mapping[str, int]
     intents: Mapping[str, str]
     events_at_stripe: Mapping[str, str]
 
@@ -51,8 +53,7 @@ class Ledger:
             effects = conn.execute("SELECT status, count(*) FROM outbox GROUP BY status").fetchall()
             bookings = conn.execute("SELECT reservation_id::text, id::text, amount FROM bookings").fetchall()
             reasons = conn.execute("""
-                SELECT p.reservation_id::text, f.reason FROM refunds f
-                JOIN payment_intents_log p ON p.id = f.payment_id""").fetchall()
+                SELECT payment_id::text, reason FROM refunds""").fetchall()
             events = conn.execute("SELECT event_id, status FROM webhook_events_log").fetchall()
             (audited,) = conn.execute("""
                 SELECT count(DISTINCT booking_id) FROM booking_audit_log
@@ -64,6 +65,14 @@ class Ledger:
             or await stripe.intent_of(buyer.payment["checkout_session_id"])
             for buyer in charged
         }
+        sent_back = await stripe.amounts("refunds", "payment_intent", "amount")
+        received: dict[str, int] = {}
+        kept: Counter[str] = Counter()
+        for intent in await stripe.everything("payment_intents"):
+            received[intent["id"]] = intent["amount_received"]
+            kept[intent["metadata"].get(RESERVATION_ID)] += (
+                intent["amount_received"] - sent_back[intent["id"]]
+            )
         async with sale.http.get(f"{stack['notifications_url']}/_requests") as response:
             requests = await response.json()
         return cls(
@@ -78,8 +87,9 @@ class Ledger:
             notifications=[json.loads(request["body"]) for request in requests],
             deliveries=await sale.weather.deliveries(),
             looks={buyer.email: await buyer.look() for buyer in charged},
-            received=await stripe.amounts("payment_intents", "id", "amount_received"),
-            sent_back=await stripe.amounts("refunds", "payment_intent", "amount"),
+            received=received,
+            sent_back=sent_back,
+            kept=kept,
             intents=intents,
             events_at_stripe={event["id"]: event["type"] for event in await stripe.everything("events")},
         )
