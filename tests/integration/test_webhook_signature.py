@@ -1,15 +1,28 @@
 """Whether the bytes are Stripe's, and whether they are an event: before anything is looked up or stored."""
 
 import json
+import socket
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+import stripe
 
+from functions.stripe_webhook import service
+from functions.stripe_webhook.handler import MAX_BODY_BYTES
+from functions.stripe_webhook.strangers import ALLOWED
+from stripe_gateway.webhook import API_VERSION, verify
 from tests.support.app import App
+from tests.support.lambda_events import Context, url_event
 from tests.support.stripe_events import WEBHOOK_SECRET, encoded, event_of, intent, signature
 
 EVENT = encoded(event_of("customer.created", {"object": "customer", "id": "cus_1"}))
+
+
+def test_the_version_is_the_sdks() -> None:
+    """An SDK that reads another version comes with its name here: events in it are then no longer looked up."""
+    assert stripe.api_version == API_VERSION
 
 
 def refused(app: App, payload: bytes, header: str | None) -> tuple[int, str]:
@@ -140,3 +153,53 @@ def test_bytes_that_are_not_signed_do_not_reach_the_database(app: App) -> None:
     app.set(DATABASE_URL="postgresql://app@127.0.0.1:9/nowhere")
     assert refused(app, EVENT, "t=1,v1=00") == (400, "invalid-signature")
     assert app.deliver(b"{}").problem == "malformed-event"
+
+
+def test_junk_never_touches_the_database(app: App) -> None:
+    """Nobody connects to the database before the signature was good."""
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        database.settimeout(0)
+        app.set(DATABASE_URL=f"postgresql://app@127.0.0.1:{database.getsockname()[1]}/holdfast")
+        assert app.deliver(EVENT, secret="whsec_wrong").problem == "invalid-signature"
+        assert app.deliver(b"{}", secret="whsec_wrong").problem == "invalid-signature"
+        assert app.deliver(b"{}").problem == "malformed-event"
+        with pytest.raises(BlockingIOError):
+            database.accept()
+
+
+def test_a_body_over_the_limit_is_not_even_verified(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """413 before anything is computed over it, signed or not; the largest that is allowed is verified."""
+    verified: list[int] = []
+
+    def counted(payload: bytes, signature: str | None, secrets: Sequence[str]) -> Mapping[str, Any]:
+        verified.append(len(payload))
+        return verify(payload, signature, secrets)
+
+    monkeypatch.setattr(service, "verify", counted)
+    assert app.deliver(EVENT.ljust(MAX_BODY_BYTES + 1)).problem == "body-too-large"
+    assert verified == []
+    assert app.deliver(EVENT.ljust(MAX_BODY_BYTES)).status == 200
+    assert verified == [MAX_BODY_BYTES]
+
+
+def test_failed_signatures_are_limited_per_address(app: App) -> None:
+    """After 30 in a minute 429 with Retry-After; what Stripe signs passes, wherever it comes from, and so do others' failures."""
+    for _ in range(ALLOWED):
+        assert app.deliver(EVENT, secret="whsec_wrong").problem == "invalid-signature"
+    answer = app.deliver(EVENT, secret="whsec_wrong")
+    assert (answer.status, answer.problem, answer.headers["Retry-After"]) == (429, "too-many-requests", "60")
+    assert app.deliver(EVENT).status == 200
+
+    junk = url_event("POST", "/", b"{}", {"stripe-signature": "t=1,v1=00", "x-forwarded-for": "198.51.100.9"})
+    assert app.handler("stripe-webhook")(junk, Context())["statusCode"] == 429
+    junk["requestContext"]["http"]["sourceIp"] = "198.51.100.9"
+    assert app.handler("stripe-webhook")(junk, Context())["statusCode"] == 400
+
+
+def test_without_rate_limits_every_failed_signature_is_400(app: App) -> None:
+    """The local stack may do without limits; nobody else may."""
+    app.set(RATE_LIMITS="off")
+    answers = {app.deliver(EVENT, secret="whsec_wrong").status for _ in range(ALLOWED + 2)}
+    assert answers == {400}
+    app.set(ENVIRONMENT="prod")
+    assert app.deliver(EVENT).status == 500
