@@ -26,8 +26,9 @@ from runtime.observability import count, identify, logger
 from runtime.outbox_kick import kick_outbox
 from runtime.settings import Minutes, PaymentSettings, load
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
-from stripe_gateway.gateway import StripeGateway, StripePayment
+from stripe_gateway.gateway import StripeGateway, StripePayment, load_sdk
 
+load_sdk()
 # Longer than this function may run (12 s): whoever finds the lease over knows that its owner is gone.
 LEASE = timedelta(seconds=12)
 # https://docs.stripe.com/error-codes: what Stripe says of an amount that it will not charge.

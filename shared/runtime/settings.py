@@ -25,7 +25,8 @@ class MissingSetting(Exception):
 class Settings(BaseModel):
     """What every function is told about its surroundings."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Built at the first use: each function loads one model of those that stand here.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     environment: str = "local"
     release: str = "unreleased"

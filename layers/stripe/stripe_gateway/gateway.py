@@ -4,24 +4,24 @@ Every request has 2.5 s a try and three tries, 8 s in all, under one idempotency
 must not have a database transaction open.
 """
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+import importlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
-
-import stripe
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from domain.ledger import RefundSeen
 from domain.payment import Observation
-from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
+from stripe_gateway.failures import StripeRefused
 from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, observe, observe_refund
 from stripe_gateway.webhook import storable
 
+if TYPE_CHECKING:
+    import stripe
+
 SECONDS_A_TRY = 2.5
 RETRIES = 2
-# Three tries and two short pauses stay inside 8 s; the SDK's own first pause of half a second would not.
-stripe.HTTPClient.INITIAL_DELAY = 0.1
-stripe.enable_telemetry = False
 # Stripe's clock and the database's are not the same; what was made "since" may look a little older there.
 CLOCK_MARGIN_SECONDS = 600
 PAGE = 100
@@ -37,7 +37,10 @@ class StripePayment:
 
 
 class StripeGateway:
-    """One account's API; keeps its connections between the calls of an execution environment."""
+    """One account's API; keeps its connections between the calls of an execution environment.
+
+    The SDK is imported at the first request: most webhooks and holds never ask Stripe.
+    """
 
     def __init__(
         self,
@@ -47,12 +50,18 @@ class StripeGateway:
         seconds_a_try: float = SECONDS_A_TRY,
         retries: int = RETRIES,
     ) -> None:
-        self._client = stripe.StripeClient(
-            secret_key,
-            base_addresses={"api": api_base} if api_base else {},
-            http_client=stripe.RequestsClient(timeout=seconds_a_try),
-            max_network_retries=retries,
-        ).v1
+        self._secret_key = secret_key
+        self._api_base = api_base
+        self._seconds_a_try = seconds_a_try
+        self._retries = retries
+
+    @cached_property
+    def _client(self) -> "stripe.V1Services":
+        from stripe_gateway import sdk  # noqa: PLC0415 - see above
+
+        return sdk.connect(
+            self._secret_key, self._api_base, seconds_a_try=self._seconds_a_try, retries=self._retries
+        )
 
     def create(self, mode: str, parameters: Mapping[str, Any], key: str) -> StripePayment:
         """A payment intent, or a checkout session for `mode` `checkout_session`, made once whatever the retries."""
@@ -142,28 +151,17 @@ class StripeGateway:
             return services[kind].retrieve(object_id).to_dict()
 
 
-def _payment(stripe_object: stripe.PaymentIntent | stripe.checkout.Session) -> StripePayment:
+def _payment(stripe_object: "stripe.PaymentIntent | stripe.checkout.Session") -> StripePayment:
     data = stripe_object.to_dict()
     return StripePayment(seen=observe(data), client_secret=data.get("client_secret"), url=data.get("url"))
 
 
-@contextmanager
-def _failures() -> Generator[None]:
-    """Stripe's errors by what the caller may conclude (https://docs.stripe.com/error-low-level)."""
-    try:
-        yield
-    except (
-        stripe.APIConnectionError,
-        stripe.RateLimitError,
-        stripe.AuthenticationError,
-        stripe.PermissionError,
-    ) as failure:
-        raise StripeUnanswered from failure
-    except (stripe.InvalidRequestError, stripe.CardError) as failure:
-        raise StripeRefused(failure.code) from failure
-    except stripe.IdempotencyError as failure:
-        raise StripeFailed from failure  # the key was used for something: look what it made
-    except stripe.APIError as failure:
-        if failure.http_status == 409:
-            raise StripeUnanswered from failure
-        raise StripeFailed from failure
+def load_sdk() -> None:
+    """Imports the SDK now: for a function that asks Stripe in every call, while its environment starts."""
+    importlib.import_module("stripe_gateway.sdk")
+
+
+def _failures() -> AbstractContextManager[None]:
+    from stripe_gateway import sdk  # noqa: PLC0415 - see StripeGateway
+
+    return sdk.failures()
