@@ -14,7 +14,7 @@ class NoNames(ManagedPolicyLoader):
     """SAM's list of AWS's managed policies by name; the template names none."""
 
     def __init__(self) -> None:
-        super().__init__(iam_client=None)
+        """AWS is not asked."""
 
     def load(self) -> dict[str, str]:
         return {}
