@@ -133,11 +133,14 @@ def _read_event_list(budget: Budget, context: Context, result: Result) -> None:
         result["events_fetched"] += len(events)
         known = _statuses([event["id"] for event in events])
         missed = [event for event in events if event["id"] not in known]
-        outcomes = [_apply(event, context) for event in missed]
-        result["applied"] += sum(outcome not in (None, "duplicate") for outcome in outcomes)
+        for event in missed:
+            result["applied"] += _apply(event, context) not in (None, "duplicate")
+            if budget.is_spent:
+                break
         if len(_statuses([event["id"] for event in missed])) < len(missed):
+            # The time was over, or one could be neither applied nor kept: the next run reads this page again.
             result["more"] = True
-            return  # one could be neither applied nor kept: the next run reads this page again
+            return
         after = events[-1]["id"] if more else None
         kill_point("reconcile.page-applied")
         _advance(listing["began_at"], after)

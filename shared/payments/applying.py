@@ -42,6 +42,7 @@ def apply_event(
 
     Raises `EventNotApplied` once the event is kept as `failed`, and `DatabaseUnavailable` where nothing could be kept.
     """
+    logger.remove_keys(["payment_id", "reservation_id"])  # of an event before, in the same invocation
     identify(stripe_event_id=event["id"])
     context = {**context, "stripe_event_id": event["id"]}
     try:

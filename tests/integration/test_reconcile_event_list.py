@@ -1,6 +1,7 @@
 """Stripe's list of events, read to its end: what could not be delivered comes back, once."""
 
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -215,6 +216,29 @@ def test_an_event_that_could_not_even_be_kept_is_not_passed_over(
     assert app.value("SELECT began_at IS NOT NULL FROM job_cursors"), "the list counts as read"
     assert reconcile(app)["applied"] == 2
     assert app.status(payment.hold) == "completed"
+
+
+def test_a_page_that_takes_too_long_is_gone_on_with_event_by_event(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little time there is, each run applies one at least, and none is lost."""
+    slot = app.slot()
+    payments = [paid(app, slot) for _ in range(2)]
+    app.rows("UPDATE payment_intents_log SET next_reconcile_at = 'infinity'")
+    slow = service.apply_event
+
+    def apply_slowly(*arguments: Any) -> str:
+        outcome = slow(*arguments)
+        time.sleep(1.2)
+        return outcome
+
+    monkeypatch.setattr(service, "apply_event", apply_slowly)
+    for _ in payments:
+        result = reconcile(app, seconds_left=22)
+        assert (result["applied"], result["more"]) == (1, True)
+    while reconcile(app)["more"]:
+        pass
+    assert app.status_counts() == {"completed": 2}
 
 
 @on_every_postgres

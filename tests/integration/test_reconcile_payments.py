@@ -125,6 +125,19 @@ def test_a_payment_that_stripe_does_not_answer_about_keeps_no_other_waiting(app:
     assert app.status_counts() == {"active": 1, "completed": 9}
 
 
+def test_a_payment_that_cannot_be_settled_keeps_no_other_waiting(app: App, logs: Logs) -> None:
+    """It is logged and counted, alone; the others of its batch are settled."""
+    slot = app.slot()
+    payments = [paid(app, slot) for _ in range(3)]
+    without_events(app)
+    app.rows(f"ALTER TABLE bookings ADD CONSTRAINT poison CHECK (payment_id <> '{payments[1].id}')")
+    assert reconcile(app)["payments_asked"] == 3
+    assert app.status_counts() == {"active": 1, "completed": 2}
+    (line,) = logs.lines("ERROR")
+    assert line["payment_id"] == payments[1].id
+    assert "ReconcileFailed" in logs.counted()
+
+
 @on_every_postgres
 def test_money_that_is_not_what_we_asked_for_books_nothing_when_it_is_asked_about(
     app: App, logs: Logs

@@ -47,7 +47,7 @@ def changes(app: App) -> dict[str, Any]:
     rows = app.dump()
     del rows["job_runs"], rows["job_cursors"]
     rows["payment_intents_log"] = app.value(
-        "SELECT json_agg(to_jsonb(p) - '{next_reconcile_at,updated_at,status_at}'::text[] ORDER BY id)::text"
+        "SELECT json_agg(to_jsonb(p) - '{next_reconcile_at,updated_at}'::text[] ORDER BY id)::text"
         " FROM payment_intents_log p"
     )
     return rows
