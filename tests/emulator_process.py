@@ -18,6 +18,8 @@ from typing import Any
 import requests
 import stripe
 
+from local.child import bound_command
+
 SECRET_KEY = "sk_test_emulated0123456789"
 WEBHOOK_SECRET = "whsec_emulated"
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -150,7 +152,11 @@ def emulator(
         command += ["--webhook-url", webhook_url, "--webhook-secret", WEBHOOK_SECRET]
     path = os.pathsep.join([str(_REPOSITORY), str(_REPOSITORY / "shared")])
     process = subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": path}, cwd=_REPOSITORY, stdout=subprocess.PIPE, text=True
+        bound_command(command),
+        env=os.environ | {"PYTHONPATH": path},
+        cwd=_REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:
