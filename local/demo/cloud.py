@@ -33,7 +33,9 @@ LAST_LINES = 15
 class OwnCloud:
     """The cloud in one folder, and every process of it by name."""
 
-    def __init__(self, folder: Path, function_environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, function_environment: Mapping[str, str], *, schedules: bool = True
+    ) -> None:
         self.state = State(folder)
         self.stack: dict[str, Any] = {}
         self._log = self.state.folder / "logs" / "stack.log"
@@ -46,7 +48,7 @@ class OwnCloud:
             "--no-detach",
             "--emulator",
             "--schedules",
-            "on",
+            "on" if schedules else "off",
         ]
         self._command += ["--rate-limits", "off", "--environments", str(ENVIRONMENTS)]
         self._command += ["--port", str(free_port()), "--state", str(self.state.folder)]
@@ -145,7 +147,9 @@ class OwnCloud:
 
 
 @contextmanager
-def cloud_of_its_own(folder: Path, function_environment: Mapping[str, str]) -> Generator[OwnCloud]:
+def cloud_of_its_own(
+    folder: Path, function_environment: Mapping[str, str], *, schedules: bool = True
+) -> Generator[OwnCloud]:
     """A cloud that has begun to start; nothing of it is left afterwards but the folder's logs.
 
     If this process is killed, the kernel tells the cloud to end. Raises CannotStart.
@@ -154,7 +158,7 @@ def cloud_of_its_own(folder: Path, function_environment: Mapping[str, str]) -> G
     _wait_for_the_last_one(state)
     state.wait_for_the_dead()
     _wipe(state.folder)
-    cloud = OwnCloud(folder, function_environment)
+    cloud = OwnCloud(folder, function_environment, schedules=schedules)
     try:
         cloud.begin()
         yield cloud
