@@ -136,7 +136,7 @@ class _Reader:
             url_auth=None if url is None else text(url.get("AuthType", "NONE")),
             cors=None if url is None else _cors(url.get("Cors")),
             schedules=tuple(self._schedules(logical_id, events)),
-            queue_sources=tuple(self._queue_sources(events)),
+            queue_sources=tuple(self._queue_sources(logical_id)),
             async_retries=int(text((invoke or {}).get("MaximumRetryAttempts", 2))),
             async_max_age_s=int(text((invoke or {}).get("MaximumEventAgeInSeconds", SIX_HOURS_S))),
         )
@@ -185,14 +185,17 @@ class _Reader:
             )
         return found
 
-    def _queue_sources(self, events: dict[str, Node]) -> Iterator[QueueSource]:
-        for name, event in events.items():
-            if mapping(event, name).get("Type") != "SQS":
+    def _queue_sources(self, logical_id: str) -> Iterator[QueueSource]:
+        for name in self.document.of_type("AWS::Lambda::EventSourceMapping"):
+            properties = dict(self.document.properties(name))
+            # `!Ref Function`, or SAM's `!Ref Function.Alias`, which nothing but SAM resolves.
+            function = mapping(properties.pop("FunctionName"), name).get("Ref")
+            if text(function).partition(".")[0] != logical_id:
                 continue
-            properties = mapping(self.document.resolve(mapping(event, name).get("Properties")), name)
+            properties = mapping(self.document.resolve(properties), name)
             scaling = mapping(properties.get("ScalingConfig") or {}, name)
             yield QueueSource(
-                queue_name=text(properties.get("Queue")).rpartition(":")[2],
+                queue_name=text(properties.get("EventSourceArn")).rpartition(":")[2],
                 batch_size=int(text(properties.get("BatchSize", 10))),
                 concurrency=int(text(scaling.get("MaximumConcurrency", FIRST_POLLERS))),
                 reports_failures="ReportBatchItemFailures"

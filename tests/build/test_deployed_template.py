@@ -167,7 +167,8 @@ def test_every_function_with_a_schedule_is_tried_once() -> None:
 
 def test_the_inbox_reports_which_messages_failed_and_may_use_its_queue_alone() -> None:
     inbox = FUNCTIONS["WebhookInboxFunction"]
-    source = inbox["Events"]["Inbox"]["Properties"]
+    source = TEMPLATE["Resources"]["WebhookInboxMapping"]["Properties"]
+    assert source["FunctionName"] == {"Ref": "WebhookInboxFunction.Alias"}
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"):
         assert granted(inbox, f"sqs:{action}") == ["WebhookInboxQueue.Arn"]

@@ -20,8 +20,6 @@ MANAGED = {
     "AWSXrayWriteOnlyAccess",
     # Making network interfaces. SAM attaches it because VpcConfig is there, also where its condition does not hold.
     "service-role/AWSLambdaVPCAccessExecutionRole",
-    # Reading queues. SAM attaches it to whoever has an SQS event.
-    "service-role/AWSLambdaSQSQueueExecutionRole",
     # Moving the aliases of a canary. It is CodeDeploy's role, and no function's.
     "service-role/AWSCodeDeployRoleForLambda",
 }

@@ -52,22 +52,27 @@ def test_the_template_says_which_queue_a_function_gets(tmp_path: Path) -> None:
                 Properties: {QueueName: !Sub "${AWS::StackName}-inbox"}
               ShopFunction:
                 Type: AWS::Serverless::Function
+                Properties: {Handler: shop.handler}
+              OtherFunction:
+                Type: AWS::Serverless::Function
+                Properties: {Handler: other.handler}
+              Careful:
+                Type: AWS::Lambda::EventSourceMapping
                 Properties:
-                  Handler: shop.handler
-                  Events:
-                    Careful:
-                      Type: SQS
-                      Properties:
-                        Queue: !GetAtt Queue.Arn
-                        BatchSize: 3
-                        FunctionResponseTypes: [ReportBatchItemFailures]
-                        ScalingConfig: {MaximumConcurrency: 2}
-                    Plain: {Type: SQS, Properties: {Queue: !GetAtt Queue.Arn}}
+                  FunctionName: !Ref ShopFunction.Alias
+                  EventSourceArn: !GetAtt Queue.Arn
+                  BatchSize: 3
+                  FunctionResponseTypes: [ReportBatchItemFailures]
+                  ScalingConfig: {MaximumConcurrency: 2}
+              Plain:
+                Type: AWS::Lambda::EventSourceMapping
+                Properties: {FunctionName: !Ref ShopFunction, EventSourceArn: !GetAtt Queue.Arn}
             """
         )
     )
-    (function,) = load_template(template).functions.values()
-    assert function.queue_sources == (
+    functions = load_template(template).functions
+    assert functions["OtherFunction"].queue_sources == ()
+    assert functions["ShopFunction"].queue_sources == (
         QueueSource("holdfast-inbox", 3, 2, reports_failures=True),
         QueueSource("holdfast-inbox", 10, 5, reports_failures=False),
     )
