@@ -31,7 +31,7 @@ ACTS: Mapping[str, str] = {
     "reconcile, payments": "claim_payments_to_ask",
     "end of a run": "finish_job",
 }
-UNTRIED = 0.5  # of the batches with a boundary that was never cut, so many are cut
+UNTRIED = 0.9  # of the batches with a boundary that was never cut, so many are cut
 PAUSE_S = (0.1, 0.6)  # between two cuts of what has been cut before
 
 

@@ -4,25 +4,34 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 from urllib.parse import urlsplit
 
-from local.chaos.cuts import CutPlan, sql_functions
-from local.chaos.wire import Frontend
+from local.chaos.cuts import sql_functions
+from local.chaos.wire import Batch, Frontend
 
 READ_SIZE = 1 << 16
 LAST_WORK_S = 10.0  # what a server may take to end a connection whose client is gone
 
 
+class Plan(Protocol):
+    """Whoever says what is cut."""
+
+    def boundary(self, batch: Batch) -> int | None:
+        """After how many statements of this batch its connection is cut; None: it is not."""
+        ...
+
+
 class DatabaseProxy:
     """Listens on a port of its own from `open` to `close`."""
 
-    def __init__(self, port: int, database_url: Callable[[], str], plan: CutPlan) -> None:
+    def __init__(self, port: int, database_url: Callable[[], str], plan: Plan) -> None:
         """`database_url` is asked for each connection: a cloud that is started again may have moved."""
         self.port = port
         self.plan = plan
         self._database_url = database_url
         self._functions = sql_functions()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -33,22 +42,19 @@ class DatabaseProxy:
         """Accept no more and end those that are open."""
         if self._server:
             self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        for client in self._connections.values():
+            client.transport.abort()
+        await asyncio.gather(*self._connections)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.current_task()
-        assert connection is not None  # noqa: S101 - asyncio calls this in a task
-        self._connections.add(connection)
-        try:
-            with contextlib.suppress(OSError):  # whoever goes away goes away
-                await self._serve(reader, writer)
-        except asyncio.CancelledError:
-            pass  # closed
-        finally:
-            self._connections.discard(connection)
-            writer.close()
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve_to_the_end(reader, writer))
+        self._connections[connection] = writer
+        connection.add_done_callback(self._connections.pop)
+
+    async def _serve_to_the_end(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):  # whoever goes away goes away
+            await self._serve(reader, writer)
+        await _closed(writer)
 
     async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         port = urlsplit(self._database_url()).port
@@ -63,7 +69,7 @@ class DatabaseProxy:
                 await asyncio.wait_for(asyncio.shield(back), LAST_WORK_S)
             back.cancel()
             await asyncio.gather(back, return_exceptions=True)
-            requests.close()
+            await _closed(requests)
 
     async def _pass_on(
         self, client: asyncio.StreamReader, requests: asyncio.StreamWriter, answers: asyncio.StreamWriter
@@ -83,7 +89,7 @@ class DatabaseProxy:
 
 
 @asynccontextmanager
-async def cut_network(port: int, database_url: Callable[[], str], plan: CutPlan) -> AsyncGenerator[None]:
+async def cut_network(port: int, database_url: Callable[[], str], plan: Plan) -> AsyncGenerator[None]:
     """A proxy that listens on `port` meanwhile."""
     proxy = DatabaseProxy(port, database_url, plan)
     await proxy.open()
@@ -91,6 +97,12 @@ async def cut_network(port: int, database_url: Callable[[], str], plan: CutPlan)
         yield
     finally:
         await proxy.close()
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _pump(server: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:

@@ -1,44 +1,82 @@
-"""The connection to the database is cut at every message in turn: in the middle, and at COMMIT, whose answer is lost."""
+"""The connection to the database is cut at every boundary between two statements in turn, COMMIT included.
+
+What comes before the boundary reaches the server and is done; what comes after it does not, and no answer gets back.
+"""
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
-from tests.faults.cutting_proxy import CuttingProxy, Where, cutting_proxy
+from local.chaos.cuts import ACTS, sql_functions
+from tests.emulator_process import eventually
+from tests.faults.boundaries import NthBoundary, cuttable
 from tests.support.app import App
-
-# More than any call below sends, the start of a new connection included; where it is not reached nothing is cut.
-MESSAGES = range(1, 7)
 
 
 @pytest.fixture
-def proxy(app: App) -> Generator[CuttingProxy]:
+def cut(app: App) -> Generator[NthBoundary]:
     """The functions reach their database through this."""
     direct = urlsplit(app.app_url)
-    assert direct.port is not None
-    with cutting_proxy(direct.port) as proxy:
-        app.set(DATABASE_URL=direct._replace(netloc=f"app@127.0.0.1:{proxy.port}").geturl())
-        yield proxy
+    with cuttable(app.app_url) as (cut, port):
+        app.set(DATABASE_URL=direct._replace(netloc=f"app@127.0.0.1:{port}").geturl())
+        yield cut
         app.forget()
 
 
-def at_every_message(proxy: CuttingProxy, where: Where, story: Callable[[Callable[[], None]], None]) -> int:
-    """Tells the story once for each message, with the cut armed by the story itself; answers how often it was cut."""
-    cuts = 0
-    for message in MESSAGES:
-        story(lambda message=message: proxy.arm(message, where))
-        cuts += proxy.has_cut
-        proxy.arm(0, where)
-    return cuts
+def at_every_boundary(cut: NthBoundary, story: Callable[[Callable[[], None]], None]) -> list[str]:
+    """Tells the story once for each boundary that it comes to after it has armed the cut; answers where it was cut."""
+    places: list[str] = []
+    while True:
+        story(lambda: cut.arm(len(places)))
+        if cut.cut is None:
+            return places
+        places.append(cut.cut)
+        cut.arm(None)
 
 
-WHERE = pytest.mark.parametrize("where", ["before", "after"])
+def boundaries(*batches: str) -> list[str]:
+    """Every place where these batches can be cut."""
+    places: list[str] = []
+    for steps in map(str.split, batches):
+        places += [" ".join([*steps[:place], "|", *steps[place:]]) for place in range(len(steps) + 1)]
+    return places
 
 
-@WHERE
+def test_the_server_does_what_comes_before_the_cut(app: App) -> None:
+    """A transaction is there once its COMMIT has arrived, a statement of its own once its Sync has."""
+    app.rows("CREATE TABLE done (what text); GRANT ALL ON done TO app")
+    others = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    done: list[str] = []
+    with cuttable(app.app_url) as (cut, port):
+        url = urlsplit(app.app_url)._replace(netloc=f"app@127.0.0.1:{port}").geturl()
+
+        def story(arm: Callable[[], None]) -> None:
+            app.rows("TRUNCATE done")
+            with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as conn:
+                arm()
+                with conn.pipeline():
+                    for statement in ("BEGIN", "INSERT INTO done VALUES ('a')", "COMMIT"):
+                        conn.execute(statement)
+                conn.execute("INSERT INTO done VALUES (%s)", ["b"])
+            eventually(lambda: app.value(others) == 0)
+            done.append(app.value("SELECT coalesce(string_agg(what, ''), '') FROM done"))
+
+        assert at_every_boundary(cut, story) == boundaries("BEGIN INSERT COMMIT Sync", "INSERT Sync")
+    assert done == ["", "", "", "a", "a", "a", "a", "ab", "ab"]
+
+
+def test_every_act_of_a_sale_is_one_of_sql() -> None:
+    """What a siege has to cut is what the migrations define."""
+    assert set(ACTS.values()) <= sql_functions()
+
+
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "unkeyed"])
-def test_a_cut_hold_is_held_once(app: App, proxy: CuttingProxy, where: Where, keyed: bool) -> None:
+def test_a_cut_hold_is_held_once(app: App, cut: NthBoundary, keyed: bool) -> None:
     """A hold whose connection breaks is granted all the same, and there is one of it."""
 
     def story(arm: Callable[[], None]) -> None:
@@ -49,12 +87,11 @@ def test_a_cut_hold_is_held_once(app: App, proxy: CuttingProxy, where: Where, ke
         assert answer.status == 201
         assert app.counts(slot) == (2, 0, 2, 0)
 
-    assert at_every_message(proxy, where, story) >= 1
+    assert at_every_boundary(cut, story) == boundaries("reserve_tickets Sync")
     assert app.violations() == []
 
 
-@WHERE
-def test_a_cut_payment_is_made_once(app: App, proxy: CuttingProxy, where: Where) -> None:
+def test_a_cut_payment_is_made_once(app: App, cut: NthBoundary) -> None:
     """A payment whose connection breaks, before Stripe or after, is one payment at Stripe and answered 201."""
 
     def story(arm: Callable[[], None]) -> None:
@@ -66,12 +103,14 @@ def test_a_cut_payment_is_made_once(app: App, proxy: CuttingProxy, where: Where)
         assert app.value("SELECT count(*) FROM payment_intents_log WHERE reservation_id = %s", hold.id) == 1
         assert app.pay(hold, key="key").body == answer.body
 
-    assert at_every_message(proxy, where, story) >= 2
+    # The last one is of the replay.
+    assert at_every_boundary(cut, story) == boundaries(
+        "begin_payment Sync", "record_payment Sync", "begin_payment Sync"
+    )
     assert app.violations() == []
 
 
-@WHERE
-def test_a_cut_webhook_is_applied_once(app: App, proxy: CuttingProxy, where: Where) -> None:
+def test_a_cut_webhook_is_applied_once(app: App, cut: NthBoundary) -> None:
     """A webhook whose connection breaks, at COMMIT too, is a booking once and answers 200."""
 
     def story(arm: Callable[[], None]) -> None:
@@ -86,12 +125,14 @@ def test_a_cut_webhook_is_applied_once(app: App, proxy: CuttingProxy, where: Whe
         assert app.value(reason, payment.hold.id) == 1
         assert app.outcome(event) == "duplicate"
 
-    assert at_every_message(proxy, where, story) >= 2
+    claim = "BEGIN set_config claim_webhook_event Sync"
+    effects = "record_facts confirm_hold settle_webhook_event COMMIT Sync"
+    # The last two are of the duplicate.
+    assert at_every_boundary(cut, story) == boundaries(claim, effects, claim, "COMMIT Sync")
     assert app.violations() == []
 
 
-@WHERE
-def test_a_cut_cancellation_is_done_once(app: App, proxy: CuttingProxy, where: Where) -> None:
+def test_a_cut_cancellation_is_done_once(app: App, cut: NthBoundary) -> None:
     """A cancellation whose connection breaks ends its payment and gives its seats back, once."""
 
     def story(arm: Callable[[], None]) -> None:
@@ -107,12 +148,13 @@ def test_a_cut_cancellation_is_done_once(app: App, proxy: CuttingProxy, where: W
         assert app.counts(slot) == (0, 0, 0, 0)
         assert [intent.status for intent in app.intents(payment.hold)] == ["canceled"]
 
-    assert at_every_message(proxy, where, story) >= 2
+    assert at_every_boundary(cut, story) == boundaries(
+        "set_config begin_close Sync", "set_config finish_close Sync"
+    )
     assert app.violations() == []
 
 
-@WHERE
-def test_a_cut_clean_up_releases_once(app: App, proxy: CuttingProxy, where: Where) -> None:
+def test_a_cut_clean_up_releases_once(app: App, cut: NthBoundary) -> None:
     """A clean-up whose connection breaks fails or finishes; with the next one each hold has been ended once."""
 
     def story(arm: Callable[[], None]) -> None:
@@ -126,5 +168,10 @@ def test_a_cut_clean_up_releases_once(app: App, proxy: CuttingProxy, where: Wher
         assert {app.status(hold) for hold in holds} == {"expired"}
         assert app.counts(slot) == (0, 0, 0, 0)
 
-    assert at_every_message(proxy, where, story) >= 2
+    unpaid, paid = "cleanup_expired_reservations Sync", "claim_payments_to_close Sync"
+    end = "forget_old_idempotency_keys finish_job Sync"
+    # The second run finds nothing to do where the first was cut at its end.
+    assert at_every_boundary(cut, story) == boundaries(
+        unpaid, paid, "set_config finish_close Sync", paid, end, unpaid, paid, end
+    )
     assert app.violations() == []
