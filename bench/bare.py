@@ -92,6 +92,7 @@ def webhook(conn: psycopg.Connection, event: Mapping[str, Any]) -> None:
             awaits_funds=False,
             status=intent["status"],
             seen_at=datetime.fromtimestamp(event["created"], UTC),
+            funds=timedelta(days=7),
         )
         settlement.confirm_hold(conn, payment["reservation_id"], payment["id"])
         webhook_events.settle_webhook_event(

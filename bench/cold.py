@@ -11,9 +11,15 @@ from local.lambda_runtime.environment import ExecutionEnvironment
 from local.lambda_runtime.runtime import LambdaRuntime
 
 AIMS = {"health": 0.45, "log-error": 0.45, "stripe-webhook": 0.75, "create-payment-intent": 0.8}
+WHY = {
+    "health": "most of it is psycopg, pydantic and Powertools' resolver, and it needs all three",
+    "log-error": "most of it is psycopg, pydantic and Powertools' resolver, and it needs all three",
+    "stripe-webhook": "most of it is psycopg, pydantic and Powertools' resolver, and it needs all three",
+    "create-payment-intent": "it needs all but sentry, boto3 and PyJWT, Stripe's SDK above all",
+}
 MEMORY_MB = 130.0
 WARM_CALLS = 20
-# These have nothing to do without what `make up` puts there: queues, issues.
+# They are the limits.
 LEFT_OUT = frozenset({NOOP, EVERYTHING})
 
 
@@ -47,6 +53,7 @@ async def measure(stand: Stand, rounds: int) -> list[Figure]:
             against,
             Spread.of(limit),
             Aim("at most", AIMS[name]) if name in AIMS else None,
+            why=WHY.get(name, ""),
         )
         for name, taken in ours.items()
     ]

@@ -13,7 +13,7 @@ BEGIN
         RETURN;
     END IF;
     v_payment := (v_claimed #>> '{payment,id}')::uuid;
-    PERFORM record_facts(v_payment, p_intent_id, NULL, p_amount, false, 'succeeded', now());
+    PERFORM record_facts(v_payment, p_intent_id, NULL, p_amount, false, 'succeeded', now(), '7 days');
     PERFORM confirm_hold((v_claimed #>> '{payment,reservation_id}')::uuid, v_payment);
     PERFORM settle_webhook_event(p_event_id, 'processed', NULL, v_payment);
 END

@@ -31,8 +31,8 @@ FROM size, generate_series(0, holds - 1) n;
 INSERT INTO ticket_reservations (
     id, customer_id, status, expires_at, ceiling_at, amount, currency, payment_id, created_at)
 SELECT h.id, c.id, h.status,
-       CASE WHEN h.status = 'active' THEN now() + interval '10 minutes' ELSE now() - h.n * interval '1 minute' END,
-       CASE WHEN h.status = 'active' THEN now() + interval '20 minutes' ELSE now() - h.n * interval '1 minute' END,
+       CASE WHEN h.status = 'active' THEN now() + interval '10 hours' ELSE now() - h.n * interval '1 minute' END,
+       CASE WHEN h.status = 'active' THEN now() + interval '20 hours' ELSE now() - h.n * interval '1 minute' END,
        4500, 'eur', CASE WHEN h.paid AND h.status IN ('active', 'completed') THEN h.payment_id END,
        CASE WHEN h.status = 'active' THEN now() ELSE now() - h.n * interval '1 minute' END
 FROM h JOIN c ON c.n = h.n / 5;

@@ -29,6 +29,7 @@ class Act:
     scene: Callable[[Shop], Any]
     sql: Callable[[psycopg.Connection, Any], None]
     note: str = ""
+    why: str = ""
 
 
 def _cleanup_event(shop: Shop) -> bytes:
@@ -50,7 +51,8 @@ ACTS: Sequence[Act] = (
         lambda shop: shop.pay_event(*shop.holds(1)),
         lambda shop: shop.holds(1)[0],
         bare.pay,
-        "Stripe's time taken off",
+        "Stripe's time taken off, its SDK's left in",
+        "most of the rest is Stripe's SDK and requests at work on one call: form, headers, objects",
     ),
     Act(
         "webhook",
@@ -130,4 +132,5 @@ async def _measure(
         Spread.of(limit),
         AIM,
         note=act.note,
+        why=act.why,
     )

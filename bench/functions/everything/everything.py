@@ -1,19 +1,27 @@
-"""Imports every package that any layer carries, and boto3; then answers at once."""
+"""Imports every package that any layer carries, ours among them, and boto3; then answers at once."""
 
 from typing import Any
 
 import boto3
 import jwt
 import psycopg
-import pydantic
 import requests
 import sentry_sdk
 import stripe
-from aws_lambda_powertools import Logger, Metrics, event_handler
 from aws_lambda_powertools.utilities import parameters
 
-IMPORTED = (boto3, event_handler, jwt, parameters, psycopg, pydantic, requests, sentry_sdk, stripe)
-LOGGER, METRICS = Logger(service="bench"), Metrics(service="bench", namespace="Bench")
+from database import catalogue, holds, operations, outbox, readiness, settlement, webhook_events
+from payments import applying, closing, creating, settling
+from runtime import auth, http, jobs, outbox_kick
+from stripe_gateway import sdk
+
+IMPORTED = (
+    *(boto3, jwt, parameters, psycopg, requests, sentry_sdk, stripe),
+    *(catalogue, holds, operations, outbox, readiness, settlement, webhook_events),
+    *(applying, closing, creating, settling),
+    *(auth, http, jobs, outbox_kick),
+    sdk,
+)
 
 
 def lambda_handler(_: dict[str, Any], __: Any) -> dict[str, Any]:
