@@ -1,6 +1,7 @@
 """Builds with SAM, starts what the functions talk to, and invokes each of them with its events, two at a time."""
 
 import os
+import signal
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -62,6 +63,7 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Generator[Surroundings]:
 
 @pytest.fixture(scope="session")
 def sam(built: Built, around: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Generator[Sam]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, we still end the containers
     yield Sam(built, around.environments, tmp_path_factory.mktemp("local"))
     left = containers_over(built.folder)
     for container in left:
