@@ -19,6 +19,10 @@ RESERVATION_ID = "holdfast_reservation_id"
 REFUND_ID = "holdfast_refund_id"
 
 GONE = ("failed", "canceled")
+# Why we give money back that has no booking. A booking's may go back because a person wants it to.
+NEVER_SEATED = ("paid-late-", "reservation-cancelled", "booked-otherwise", "paid-twice", "slot-begun")
+# Of these disputes the customer's bank has the money (https://docs.stripe.com/disputes/how-disputes-work).
+OPEN_DISPUTES = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
 SETTLED = ("processed", "ignored", "stale", "parked", "quarantined", "dead")
 # Of these intents nothing can come in any more, or it is on its way by itself.
 OVER = ("succeeded", "canceled", "processing")
@@ -53,6 +57,7 @@ class Ledger:
     intents: Mapping[str, Row]
     sessions: Sequence[Row]
     stripe_refunds: Sequence[Row]
+    disputes: Sequence[Row]
 
 
 def check_promises(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str) -> list[Promise]:
@@ -65,6 +70,7 @@ def check_promises(database_admin_url: str, stripe_api_base: str, stripe_secret_
         _never_booked_unpaid(ledger),
         _one_live_payment(ledger),
         _refunds_fit(ledger),
+        _disputes_decide(ledger),
         _seats_go_after_their_payment(ledger),
         _no_dead_holds(ledger),
         _never_lost(ledger),
@@ -97,36 +103,41 @@ def _never_sold_twice(ledger: Ledger) -> Promise:
 
 
 def _never_charged_for_nothing(ledger: Ledger) -> Promise:
-    seats_of = Counter(
-        booking["payment_intent_id"]
-        for booking in ledger.bookings
-        if booking["status"] in ("confirmed", "frozen")
-    )
-    back = _going_back(ledger)
+    bookings = {booking["payment_intent_id"]: booking["status"] for booking in ledger.bookings}
+    unseated = {
+        refund["payment_intent_id"]
+        for refund in ledger.refunds
+        if refund["status"] not in GONE and refund["reason"].startswith(NEVER_SEATED)
+    }
+    back, contested = _going_back(ledger), _contested(ledger)
     paid = [intent for intent in ledger.intents.values() if intent["status"] == "succeeded"]
     wrong: list[str] = []
     for intent in paid:
-        seated, returned = seats_of[intent["id"]], back[intent["id"]]
-        if (seated, returned >= intent["amount_received"]) not in ((1, False), (0, True)):
-            wrong.append(
-                f"{intent['id']}: {seated} bookings, {returned} of {intent['amount_received']} goes back"
-            )
-    seated = sum(seats_of[intent["id"]] for intent in paid)
+        booking, returned = bookings.get(intent["id"]), back[intent["id"]]
+        if booking in ("confirmed", "frozen", "cancelled"):
+            right = intent["id"] not in unseated
+        else:
+            right = returned >= intent["amount_received"] or intent["id"] in contested
+        if not right:
+            wrong.append(f"{intent['id']}: {booking}, {returned} of {intent['amount_received']} goes back")
+    booked = sum(1 for intent in paid if intent["id"] in bookings)
     return Promise(
-        "all money ends in one booking or a refund",
+        "all money ends in one booking, a refund or a dispute",
         f"{len(paid)} payments",
-        _told(f"{seated} are bookings, {len(paid) - seated} go back", wrong),
-        f"{len(paid)} intents succeeded",
+        _told(f"{booked} are bookings, {len(paid) - booked} go back", wrong),
+        f"{len(paid)} intents succeeded, {len(contested)} are disputed",
         not wrong,
     )
 
 
 def _never_charged_twice(ledger: Ledger) -> Promise:
-    back = _going_back(ledger)
+    back, contested = _going_back(ledger), _contested(ledger)
     kept = Counter(
         intent["metadata"].get(RESERVATION_ID)
         for intent in ledger.intents.values()
-        if intent["status"] == "succeeded" and back[intent["id"]] < intent["amount_received"]
+        if intent["status"] == "succeeded"
+        and back[intent["id"]] < intent["amount_received"]
+        and intent["id"] not in contested
     )
     twice = [f"{reservation}: {times} times" for reservation, times in kept.items() if times > 1]
     return Promise(
@@ -177,33 +188,63 @@ def _one_live_payment(ledger: Ledger) -> Promise:
 
 
 def _refunds_fit(ledger: Ledger) -> Promise:
-    ours = {str(refund["id"]): refund for refund in ledger.refunds}
-    sent = [refund for refund in ledger.stripe_refunds if refund["status"] not in GONE]
+    """Each of Stripe's refunds, by whomever it was made, is one row of ours; none is there twice, or too much."""
+    rows = {refund["stripe_refund_id"]: refund for refund in ledger.refunds}
+    sent = [
+        refund
+        for refund in ledger.stripe_refunds
+        if refund["status"] not in GONE and refund["payment_intent"] in ledger.intents
+    ]
     wrong: list[str] = []
     returned: Counter[str] = Counter()
-    times: Counter[str] = Counter()
+    times: Counter[tuple[str, int]] = Counter()
     for refund in sent:
         returned[refund["payment_intent"]] += refund["amount"]
-        our_id = refund["metadata"].get(REFUND_ID, "")
-        times[our_id] += 1
-        if our_id not in ours or ours[our_id]["amount"] != refund["amount"]:
+        if our_id := refund["metadata"].get(REFUND_ID):
+            times[our_id, refund["amount"]] += 1
+        if refund["id"] not in rows or rows[refund["id"]]["amount"] != refund["amount"]:
             wrong.append(f"{refund['id']}: no such refund here")
-    wrong += [f"{our_id}: sent {count} times" for our_id, count in times.items() if count > 1]
+    wrong += [f"{our_id}: sent {count} times" for (our_id, _), count in times.items() if count > 1]
     wrong += [
         f"{intent_id}: {amount} goes back"
         for intent_id, amount in returned.items()
-        if intent_id not in ledger.intents or amount > ledger.intents[intent_id]["amount_received"]
+        if amount > ledger.intents[intent_id]["amount_received"]
     ]
+    at_stripe = {refund["id"] for refund in sent}
     wrong += [
-        f"{our_id}: not at stripe"
-        for our_id, refund in ours.items()
-        if refund["status"] == "succeeded" and times[our_id] != 1
+        f"{refund['id']}: not at stripe"
+        for refund in ledger.refunds
+        if refund["status"] == "succeeded" and refund["stripe_refund_id"] not in at_stripe
     ]
+    due = [refund for refund in ledger.refunds if refund["status"] not in GONE]
     return Promise(
         "a refund is sent once and never exceeds what was paid",
-        f"{len(ours)} refunds",
-        f"{sum(refund['amount'] for refund in ours.values())} minor units go back",
+        f"{len(due)} refunds",
+        f"{sum(refund['amount'] for refund in due)} minor units go back",
         _told(f"{sum(returned.values())} minor units in {len(sent)} refunds", wrong),
+        not wrong,
+    )
+
+
+def _disputes_decide(ledger: Ledger) -> Promise:
+    """A booking is frozen exactly while its bank disputes the payment, and has no seats once the bank has won."""
+    said: dict[str, set[str]] = {}
+    for dispute in ledger.disputes:
+        said.setdefault(dispute["payment_intent"], set()).add(dispute["status"])
+    wrong: list[str] = []
+    for booking in ledger.bookings:
+        words = said.get(booking["payment_intent_id"] or "", set())
+        is_open = bool(words & set(OPEN_DISPUTES))
+        if booking["status"] in ("confirmed", "frozen") and (
+            "lost" in words or (booking["status"] == "frozen") != is_open
+        ):
+            wrong.append(f"{booking['id']}: {booking['status']}, {sorted(words)}")
+    frozen = sum(1 for booking in ledger.bookings if booking["status"] == "frozen")
+    return Promise(
+        "a dispute freezes its booking, a lost one revokes it",
+        f"{len(ledger.disputes)} disputes",
+        _told(f"{frozen} bookings are frozen", wrong),
+        f"{sum(1 for dispute in ledger.disputes if dispute['status'] in OPEN_DISPUTES)} are open",
         not wrong,
     )
 
@@ -288,6 +329,15 @@ def _going_back(ledger: Ledger) -> Counter[str]:
     return back
 
 
+def _contested(ledger: Ledger) -> set[str]:
+    """The intents whose money the customer's bank has, or has for now."""
+    return {
+        dispute["payment_intent"]
+        for dispute in ledger.disputes
+        if dispute["status"] in (*OPEN_DISPUTES, "lost")
+    }
+
+
 def _told(summary: str, wrong: list[str]) -> str:
     if not wrong:
         return summary
@@ -316,7 +366,7 @@ def _read(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str)
             SELECT b.id, b.status, b.payment_method, b.amount, b.currency, p.payment_intent_id
             FROM bookings b LEFT JOIN payment_intents_log p ON p.id = b.payment_id""").fetchall()
         refunds = conn.execute("""
-            SELECT f.id, f.amount, f.status, p.payment_intent_id
+            SELECT f.id, f.amount, f.status, f.reason, f.stripe_refund_id, p.payment_intent_id
             FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id""").fetchall()
         events = conn.execute("SELECT event_id, status, reason FROM webhook_events_log").fetchall()
         (overdue,) = conn.execute("""
@@ -330,6 +380,7 @@ def _read(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str)
     intents = [_plain(intent) for intent in client.payment_intents.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - a page size is all they take here
     sessions = [_plain(session) for session in client.checkout.sessions.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
     sent = [_plain(refund) for refund in client.refunds.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
+    disputes = [_plain(dispute) for dispute in client.disputes.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
     return Ledger(
         slots=slots,
         holds={str(hold["id"]): hold for hold in holds},
@@ -342,6 +393,7 @@ def _read(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str)
         intents={intent["id"]: intent for intent in intents if PAYMENT_ID in intent["metadata"]},
         sessions=[session for session in sessions if PAYMENT_ID in session["metadata"]],
         stripe_refunds=sent,
+        disputes=disputes,
     )
 
 

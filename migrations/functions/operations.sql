@@ -53,9 +53,15 @@ WITH held AS (
     FROM bookings b JOIN booking_items i ON i.booking_id = b.id
     WHERE b.status IN ('confirmed', 'frozen') GROUP BY i.slot_id
 ), refunded AS (
+    -- failed: given up in the open, a person sends it. One that was made at Stripe and failed is Stripe's to tell.
     SELECT payment_id, sum(amount) FILTER (WHERE status IN ('pending', 'succeeded')) AS due,
-           count(*) FILTER (WHERE status IN ('failed', 'canceled')) AS failed
+           sum(amount) FILTER (WHERE status = 'succeeded') AS done,
+           count(*) FILTER (WHERE status = 'failed' AND stripe_refund_id IS NULL) AS failed
     FROM refunds GROUP BY payment_id
+), disputed AS (
+    SELECT payment_id, bool_or(standing = 'open') AS open, bool_or(standing = 'lost') AS lost,
+           bool_or(standing IN ('open', 'lost')) AS taken
+    FROM disputes GROUP BY payment_id
 )
 SELECT 'slot sells what it has' AS invariant, s.id::text AS subject_id,
        format('held %s + sold %s of %s units, held %s + sold %s of %s bookings', s.held_units, s.sold_units,
@@ -75,11 +81,38 @@ SELECT 'slot counts its bookings', s.id::text,
 FROM slots s LEFT JOIN sold b ON b.slot_id = s.id
 WHERE (s.sold_units, s.sold_bookings) IS DISTINCT FROM (coalesce(b.units, 0), coalesce(b.bookings, 0))
 UNION ALL
-SELECT 'money ends in a booking or a refund', p.id::text, format('%s %s captured', p.captured_amount, p.currency)
+SELECT 'money ends in a booking, a refund or a dispute', p.id::text,
+       format('%s %s captured', p.captured_amount, p.currency)
 FROM payment_intents_log p
 LEFT JOIN bookings b ON b.payment_id = p.id
 LEFT JOIN refunded f ON f.payment_id = p.id
-WHERE p.captured_amount > 0 AND b.id IS NULL AND coalesce(f.due, 0) < p.captured_amount AND coalesce(f.failed, 0) = 0
+LEFT JOIN disputed d ON d.payment_id = p.id
+WHERE p.captured_amount > 0 AND (b.id IS NULL OR b.status = 'revoked') AND d.taken IS NOT TRUE
+  AND coalesce(f.due, 0) < p.captured_amount AND coalesce(f.failed, 0) = 0
+UNION ALL
+SELECT 'a refund that waits is asked for, unless a dispute has the money', f.id::text, format('%s of %s', f.amount, p.id)
+FROM refunds f
+JOIN payment_intents_log p ON p.id = f.payment_id
+LEFT JOIN disputed d ON d.payment_id = p.id
+LEFT JOIN outbox o ON o.dedupe_key = 'refund:' || f.id
+WHERE f.status = 'pending' AND f.stripe_refund_id IS NULL AND (d.taken IS TRUE OR o.status IS DISTINCT FROM 'pending')
+UNION ALL
+SELECT 'a booking is frozen while a dispute is open, and a lost one revokes it', b.id::text, b.status
+FROM bookings b LEFT JOIN disputed d ON d.payment_id = b.payment_id
+WHERE b.status IN ('confirmed', 'frozen')
+  AND (d.lost IS TRUE OR (b.status = 'frozen') <> coalesce(d.open, false))
+UNION ALL
+SELECT 'a paid booking says what became of its money', b.id::text, b.payment_status
+FROM bookings b
+JOIN payment_intents_log p ON p.id = b.payment_id
+LEFT JOIN refunded f ON f.payment_id = p.id
+LEFT JOIN disputed d ON d.payment_id = p.id
+WHERE b.payment_status <> CASE
+    WHEN d.taken THEN 'disputed'
+    WHEN f.done >= p.captured_amount THEN 'refunded'
+    WHEN f.done > 0 THEN 'partially_refunded'
+    ELSE 'paid'
+END
 UNION ALL
 SELECT 'refunds never exceed what was paid', p.id::text, format('%s of %s', f.due, p.captured_amount)
 FROM payment_intents_log p JOIN refunded f ON f.payment_id = p.id

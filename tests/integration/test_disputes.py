@@ -99,7 +99,7 @@ def test_a_lost_dispute_revokes_and_gives_the_seats_back(app: App) -> None:
 
 
 def test_revoked_is_final_and_a_later_win_is_alarmed(app: App, logs: Logs) -> None:
-    """Its seats may have been sold again: what is won afterwards is recorded, and a person is told."""
+    """Its seats may have been sold again: what is won afterwards is recorded, and a person told, who gives it back."""
     slot = app.slot(units=2)
     payment = app.booked(slot, 2)
     dispute_id = disputed(app, payment)
@@ -114,6 +114,8 @@ def test_revoked_is_final_and_a_later_win_is_alarmed(app: App, logs: Logs) -> No
     assert booking(app) == ("revoked", "paid")
     assert logs.lines("ERROR")
     assert app.counts(slot) == (0, 0, 0, 0)
+    assert [name for name, _, _ in app.violations()] == ["money ends in a booking, a refund or a dispute"]
+    assert app.value("SELECT request_refund(%s, 9000, 'won too late')", payment.id) == "requested"
     assert app.violations() == []
 
 

@@ -454,8 +454,22 @@ def test_reservation_stats_count_each_status(app: App) -> None:
     assert row == (2, 3, 1, 1, oldest)
 
 
+def test_the_facts_of_a_dispute_only_grow(app: App) -> None:
+    """What was taken and what came back never becomes less, and a dispute stays its payment's."""
+    app.booked(app.slot())
+    app.rows(DISPUTE.format("open"))
+    app.rows("UPDATE disputes SET withdrawn_amount = 4500, reinstated_amount = 1")
+    for change in ("withdrawn_amount = 4499", "reinstated_amount = 0", "stripe_dispute_id = 'du_2'"):
+        refused(app, "disputes_facts_only_grow", f"UPDATE disputes SET {change}")
+    refused(app, "disputes_standing_is_known", "UPDATE disputes SET standing = 'lost in time'")
+
+
 # The view that says whether every promise holds.
 
+DISPUTE = """
+    INSERT INTO disputes (id, stripe_dispute_id, payment_id, status, status_at, standing, amount, currency)
+    SELECT gen_random_uuid(), 'du_1', payment_id, 'a word', now(), '{}', 4500, 'eur' FROM bookings
+"""
 VIOLATIONS = [
     ("slot sells what it has", "UPDATE slots SET held_units = 99, held_bookings = 1"),
     ("slot sells what it has", "UPDATE slots SET sold_bookings = 99"),
@@ -466,10 +480,36 @@ VIOLATIONS = [
     ("slot counts its bookings", "UPDATE bookings SET status = 'cancelled'"),
     ("slot counts its bookings", "UPDATE booking_items SET units = 2"),
     (
-        "money ends in a booking or a refund",
+        "money ends in a booking, a refund or a dispute",
         "UPDATE payment_intents_log SET captured_amount = 4500 WHERE captured_amount = 0",
     ),
-    ("money ends in a booking or a refund", "DELETE FROM booking_items; DELETE FROM bookings"),
+    ("money ends in a booking, a refund or a dispute", "DELETE FROM booking_items; DELETE FROM bookings"),
+    ("money ends in a booking, a refund or a dispute", "UPDATE bookings SET status = 'revoked'"),
+    (
+        "a refund that waits is asked for, unless a dispute has the money",
+        "INSERT INTO refunds (payment_id, amount, reason) SELECT payment_id, 1, 'r' FROM bookings",
+    ),
+    (
+        "a refund that waits is asked for, unless a dispute has the money",
+        "SELECT request_refund(payment_id, 1, 'r') FROM bookings;" + DISPUTE.format("open"),
+    ),
+    (
+        "a booking is frozen while a dispute is open, and a lost one revokes it",
+        "UPDATE bookings SET status = 'frozen'",
+    ),
+    ("a booking is frozen while a dispute is open, and a lost one revokes it", DISPUTE.format("open")),
+    (
+        "a booking is frozen while a dispute is open, and a lost one revokes it",
+        DISPUTE.format("lost") + "; UPDATE bookings SET status = 'frozen'",
+    ),
+    (
+        "a paid booking says what became of its money",
+        "UPDATE bookings SET payment_status = 'partially_refunded'",
+    ),
+    (
+        "a paid booking says what became of its money",
+        DISPUTE.format("won") + "; UPDATE bookings SET payment_status = 'disputed'",
+    ),
     (
         "refunds never exceed what was paid",
         "INSERT INTO refunds (payment_id, amount, reason) SELECT id, 9999, 'r' FROM payment_intents_log",
@@ -501,6 +541,7 @@ def test_a_broken_promise_is_seen(app: App, invariant: str, violation: str) -> N
         "bookings",
         "booking_items",
         "refunds",
+        "disputes",
     ):
         app.rows(f"ALTER TABLE {table} DISABLE TRIGGER USER")
     app.rows("ALTER TABLE slots DROP CONSTRAINT slots_never_oversold")
