@@ -177,12 +177,14 @@ def _send_notification(row: Mapping[str, Any]) -> None:
         "Holdfast-Delivery": row["id"],
         "Holdfast-Signature": f"t={stamp},v1={signature.hexdigest()}",
     }
-    answer = requests.post(
+    # Only the status counts. The body is not waited for: it could take any time, a byte before each timeout.
+    with requests.post(
         settings.notification_webhook_url,
         data=body.encode(),
         headers=headers,
         timeout=NOTIFICATION_TIMEOUT_SECONDS,
         allow_redirects=False,
-    )
-    if not answer.ok or answer.is_redirect:
-        raise DeliveryFailed(f"the receiver answered {answer.status_code}")
+        stream=True,
+    ) as answer:
+        if not answer.ok or answer.is_redirect:
+            raise DeliveryFailed(f"the receiver answered {answer.status_code}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -81,6 +82,25 @@ def test_what_was_not_taken_is_told_again_later(app: App, site: Receiver, status
     assert 14 < pauses[1] < 26
     assert len({request.headers["Holdfast-Delivery"] for request in site.received}) == 1
     assert app.row("SELECT status, attempts FROM outbox") == ("delivered", 3)
+
+
+def test_a_receiver_that_does_not_answer_within_5_seconds_is_told_later(app: App, site: Receiver) -> None:
+    """It may have heard: the next delivery has the same id."""
+    app.booked(app.slot())
+    site.delay_s = 8
+    started = time.monotonic()
+    assert deliver(app) == NOTHING | {"retried": 1}
+    assert 5 <= time.monotonic() - started < 8
+    assert "Timeout" in app.value("SELECT last_error FROM outbox")
+
+
+def test_a_receiver_that_goes_on_answering_keeps_nobody_waiting(app: App, site: Receiver) -> None:
+    """Its status has said it all: an answer without end is not listened to."""
+    app.booked(app.slot())
+    site.body_s = 30
+    started = time.monotonic()
+    assert deliver(app) == NOTHING | {"delivered": 1}
+    assert time.monotonic() - started < 10
 
 
 def test_a_receiver_that_is_away_is_told_later(app: App, site: Receiver) -> None:

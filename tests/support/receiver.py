@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +25,14 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers `status`, or the next of `statuses`, after `delay_s`."""
+    """Answers `status`, or the next of `statuses`, after `delay_s`; then one byte a second for `body_s`."""
 
     url: str
     received: list[Received] = field(default_factory=list[Received])
     statuses: list[int] = field(default_factory=list[int])
     status: int = 200
     delay_s: float = 0
+    body_s: int = 0
 
 
 @contextmanager
@@ -45,8 +46,12 @@ def receiving() -> Generator[Receiver]:
             time.sleep(receiver.delay_s)
             self.send_response(receiver.statuses.pop(0) if receiver.statuses else receiver.status)
             self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(receiver.body_s))
             self.end_headers()
+            with suppress(ConnectionError):
+                for _ in range(receiver.body_s):
+                    time.sleep(1)
+                    self.wfile.write(b".")
 
         def do_PUT(self) -> None:
             self.do_POST()
