@@ -37,10 +37,12 @@ def load_average() -> float:
 
 def cpu_seconds(pid: int) -> float:
     """What a process has used, with its children, living and reaped; user and system together."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = sum(int(field) for field in fields[11:15]) / TICKS
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(cpu_seconds(int(child)) for child in children)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # a child that has just ended: its parent's count has it
+    return sum(int(field) for field in fields[11:15]) / TICKS + sum(map(cpu_seconds, map(int, children)))
 
 
 def busy_seconds() -> float:
