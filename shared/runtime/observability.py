@@ -21,7 +21,7 @@ for _name in ("database", "payments"):
 
 
 def identify(**ids: str | None) -> None:
-    """Puts ids (request_id, reservation_id, payment_id, stripe_event_id) on every line of this invocation."""
+    """Puts ids (function_name, request_id, reservation_id, payment_id, stripe_event_id) on every line of this invocation."""
     logger.append_keys(**{name: value for name, value in ids.items() if value is not None})
 
 
@@ -35,7 +35,7 @@ def invocation(context: Any) -> Generator[str]:
     """What one invocation logs and counts belongs to it alone; yields its request id."""
     logger.clear_state()
     _start_sentry()
-    identify(request_id=context.aws_request_id)
+    identify(function_name=context.function_name, request_id=context.aws_request_id)  # one log group has all
     # Powertools' buffer and Lambda's own tracing read this; outside Lambda it is absent.
     os.environ.setdefault("_X_AMZN_TRACE_ID", "Root=0-00000000-000000000000000000000000")
     try:
