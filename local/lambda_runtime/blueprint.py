@@ -12,6 +12,7 @@ from local.cloudformation import REGION
 from local.errors import CannotStart
 from local.template import LambdaFunction
 
+SHIFTED_CLOCK = Path(__file__).with_name("shifted_clock.py")
 # What AWS's image for Python brings along: the runtime client and boto3, with what they need.
 IMAGE_PACKAGES = (
     *("awslambdaric", "simplejson", "snapshot-restore-py", "boto3", "botocore", "s3transfer"),
@@ -45,7 +46,9 @@ def draw(function: LambdaFunction, environment: Mapping[str, str], folder: Path)
         code = task_root.joinpath(*function.parent_packages.split("."))
     code.parent.mkdir(parents=True, exist_ok=True)
     _link(code, function.code)
-    required = set(IMAGE_PACKAGES)
+    shifts_clock = "CLOCK_SHIFT_FILE" in environment
+    runtime_client = ("-P", str(SHIFTED_CLOCK)) if shifts_clock else ("-m", "awslambdaric")
+    required = {*IMAGE_PACKAGES, "time-machine"} if shifts_clock else set(IMAGE_PACKAGES)
     for unit in (function.code, *function.layers):
         required |= _requirements(unit / "requirements.txt")
     packages.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,7 @@ def draw(function: LambdaFunction, environment: Mapping[str, str], folder: Path)
     group = f"/aws/lambda/{function.full_name}"
     return Blueprint(
         function=function,
-        command=(sys.executable, "-S", "-m", "awslambdaric", function.handler),
+        command=(sys.executable, "-S", *runtime_client, function.handler),
         environment={
             "_HANDLER": function.handler,
             "_X_AMZN_TRACE_ID": "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0",

@@ -1,0 +1,1 @@
+"""Simulation: random interleavings of everything that can happen, made by a seed alone, and what holds afterwards."""

@@ -1,0 +1,78 @@
+"""After a run: everything comes to its end, as time alone would have it; then everything is checked from outside."""
+
+import asyncio
+import time
+
+from local.promises import broken, check_promises
+from local.simulation.queue_side import messages_left
+from local.simulation.world import World
+
+ROUNDS = 40  # a refund that fails for good is tried twelve times
+JOBS = ("reservation-cleanup", "reconcile-payments", "deliver-outbox")
+JOB_PATIENCE_S = 30.0
+LOOKS_AGAIN_S = 0.05
+
+
+class NeverRests(Exception):
+    """Something is still to be done, however often it was done again."""
+
+
+async def come_to_rest(world: World) -> None:
+    """Until nothing is on its way: faults off, what is pending ended, leases over, events brought, jobs run."""
+    await world.be_well()
+    ends_well = True
+    for _ in range(ROUNDS):
+        await world.stripe.end_what_is_pending(well=ends_well)
+        ends_well = not ends_well
+        await world.stripe.look_for_events()
+        for event in list(world.stripe.waiting):
+            await world.stripe.bring(event)
+        await world.database.let_leases_end()
+        await world.database.expire_all()
+        for job in JOBS:
+            await _run(world, job)
+        await world.stripe.look_for_events()
+        left = await world.database.left_to_do() | {
+            "events to bring": len(world.stripe.waiting),
+            "messages": await messages_left(world.shop.http, world.queue_url),
+        }
+        if not any(left.values()):
+            return
+    raise NeverRests(", ".join(f"{count} {what}" for what, count in left.items() if count))
+
+
+async def _run(world: World, job: str) -> None:
+    give_up_at = time.monotonic() + JOB_PATIENCE_S
+    while True:
+        failed, answer = await world.invoke(job)
+        if not failed:
+            return
+        if time.monotonic() > give_up_at:
+            raise NeverRests(f"{job}: {answer}")
+        await asyncio.sleep(LOOKS_AGAIN_S)
+
+
+async def broken_now(world: World) -> list[str]:
+    """What is wrong at this moment, whatever is still on its way."""
+    several = [
+        f"several payments of one reservation could be made: {reservation} has {count}"
+        for reservation, count in (await world.stripe.live_intents()).items()
+        if count > 1
+    ]
+    return [*world.wrong, *several, *await world.database.violations(world.forced)]
+
+
+async def broken_at_rest(world: World) -> list[str]:
+    """What is wrong once all has come to rest."""
+    try:
+        await come_to_rest(world)
+    except NeverRests as failure:
+        return [f"it never comes to rest: {failure}", *world.wrong]
+    stripe = world.stripe
+    promises = await asyncio.to_thread(
+        check_promises, world.database.database_admin_url, stripe.api_base, stripe.secret_key
+    )
+    return [
+        *world.wrong,
+        *(f"{each.name}: {each.database_says} {each.stripe_says}" for each in broken(promises)),
+    ]

@@ -1,0 +1,78 @@
+"""The cloud that a simulation has to itself, and everybody's way into it."""
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from random import Random
+
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
+
+from local.chaos.kills import Traps
+from local.chaos.proxy import cut_network
+from local.demo.cloud import OwnCloud, cloud_of_its_own
+from local.demo.hall_operator import Operator
+from local.demo.shop import Shop
+from local.demo.stage import CALL_TIMEOUT_S, through_proxy
+from local.simulation.database_side import DatabaseSide
+from local.simulation.network import StepCuts
+from local.simulation.stripe_side import StripeSide
+from local.simulation.world import World
+
+METHOD_TYPES = "card,sepa_debit,boleto"
+
+
+@contextmanager
+def simulated_cloud(folder: Path, proxy_port: int) -> Generator[OwnCloud]:
+    """A cloud in which nothing happens by itself: no schedules, no deliveries, no kicks of the outbox."""
+    environment = {
+        **through_proxy(proxy_port),
+        "KILL_POINT_FILE": str(_traps(folder).file),
+        "CLOCK_SHIFT_FILE": str(_clock_file(folder)),
+        "PAYMENT_METHOD_TYPES": METHOD_TYPES,
+        "DELIVER_OUTBOX_FUNCTION": "",
+    }
+    with cloud_of_its_own(folder, environment, schedules=False) as cloud:
+        yield cloud
+
+
+@asynccontextmanager
+async def world_of(cloud: OwnCloud, proxy_port: int) -> AsyncGenerator[World]:
+    """The world of a cloud, as soon as that is ready."""
+    stack = await cloud.ready()
+    folder, cuts = cloud.state.folder, StepCuts(Random(0))
+    connector, timeout = TCPConnector(limit=0), ClientTimeout(total=CALL_TIMEOUT_S)
+    database = DatabaseSide(stack["database_admin_url"], folder / "stripe" / "stripe_emulator.sqlite3")
+    async with (
+        cut_network(proxy_port, lambda: cloud.stack["database_url"], cuts),
+        ClientSession(connector=connector, timeout=timeout) as http,
+    ):
+        try:
+            yield World(
+                shop=Shop(http, stack["functions"], patience_s=0.0),
+                stripe=StripeSide(
+                    http,
+                    stack["stripe"]["api_base"],
+                    stack["stripe"]["secret_key"],
+                    stack["stripe"]["webhook_secrets"][0],
+                    stack["functions"]["stripe-webhook"] + "/",
+                ),
+                database=database,
+                operator=Operator(stack["database_admin_url"], "", ""),
+                cuts=cuts,
+                traps=_traps(folder),
+                clock_file=_clock_file(folder),
+                base_url=stack["base_url"],
+                admin_token=stack["admin_token"],
+                queue_url=stack["webhook_inbox_queue_url"],
+                kill=cloud.kill,
+            )
+        finally:
+            await database.close()
+
+
+def _traps(folder: Path) -> Traps:
+    return Traps(folder.resolve() / "kill-points")
+
+
+def _clock_file(folder: Path) -> Path:
+    return folder.resolve() / "clock-shift"

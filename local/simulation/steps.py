@@ -1,0 +1,226 @@
+"""What happens, step by step: made by a seed alone, so that a seed repeats, and a step may be left out of a list.
+
+A step is a JSON object: `do` says what, the rest with what. Holds go by labels; a step that names one which was never
+granted does nothing. Few slots with few seats and few customers: that everybody meets everybody is the rule.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from local.chaos.kills import kill_points
+
+type Step = dict[str, Any]
+
+SLOTS = 4
+CUSTOMERS = 4
+REMEMBERED = 6  # holds: of older ones nothing new is heard
+MODES = ("payment_intent", "checkout_session")
+METHODS = (
+    *("pm_card_visa",) * 10,
+    *("pm_card_visa_chargeDeclined",) * 2,
+    *("pm_card_authenticationRequired",) * 2,
+    *("pm_card_pendingRefund",) * 2,
+    "pm_card_refundFail",
+    "pm_card_createDispute",
+    "pm_card_createDisputeInquiry",
+    "pm_success_at",
+    "pm_failed_at",
+    "pm_disputed_at",
+    *("pm_boleto",) * 2,
+)
+FAULTS: Mapping[str, Mapping[str, object]] = {
+    "timeout before": {"timeout_before": True},
+    "timeout after": {"timeout_after": True},
+    "429": {"status": 429},
+    "500": {"status": 500},
+}
+# Where whoever does this may die: the beginnings of the kill points' names.
+DIES_AT = {
+    "pay": ("pay", "close", "settle"),
+    "cancel": ("close", "settle"),
+    "cleanup": ("close", "settle"),
+    "deliver": ("webhook", "ledger", "settle"),
+    "outbox": ("outbox", "ledger"),
+    "reconcile": ("reconcile", "webhook", "settle", "ledger"),
+    "replay": ("replay", "webhook", "ledger"),
+}
+CRASHES, CUTS, STRUCK = 0.1, 0.08, 0.08  # of the calls
+CUT_BATCHES = (0, 0, 0, 1, 1, 2, 3)
+CLOCK_STEPS = (1, 5)  # for so many steps the clocks are off
+CLOCKS_S = (-6 * 3600, -3600, -600, -400, 400, 600, 3600, 6 * 3600)
+
+
+def make_steps(seed: str, count: int) -> list[Step]:
+    """So many steps; a burst of several at once counts as one."""
+    return _Maker(seed).steps(count)
+
+
+class _Maker:
+    def __init__(self, seed: str) -> None:
+        self.chance = Random(seed)
+        self.kill_points = kill_points()
+        self.labels = 0
+        self.holds: list[int] = []
+        self.asked_to_pay: list[int] = []
+        self.paid: list[int] = []
+        self.acts: Sequence[tuple[float, Callable[[], Step]]] = (
+            (15, self.hold),
+            (14, self.pay),
+            (14, self.confirm),
+            (24, self.deliver),
+            (3, self.cancel),
+            (5, self.expire),
+            (5, lambda: self.called({"do": "cleanup"})),
+            (4, lambda: self.called({"do": "outbox"})),
+            (3, lambda: self.called({"do": "reconcile"})),
+            (1, lambda: self.called({"do": "replay", "status": self.chance.choice(["failed", "parked"])})),
+            (3, lambda: {"do": "wait"}),
+            (2, lambda: {"do": "drop", "pick": self.pick()}),
+            (2.5, self.refund),
+            (1.5, self.end_refund),
+            (2.5, self.dispute),
+            (3, self.decide),
+            (2, self.settle),
+            (1, lambda: self.about_a_hold({"do": "second intent", "paid": self.chance.random() < 0.5})),
+            (1.5, lambda: self.about_a_hold({"do": "end by force"})),
+            (1.5, self.clock),
+            (0.3, lambda: {"do": "begin", "slot": self.chance.randrange(SLOTS)}),
+            (0.25, lambda: {"do": "restart", "meanwhile": self.deliver()}),
+            (8, self.burst),
+        )
+
+    def steps(self, count: int) -> list[Step]:
+        weights = [weight for weight, _ in self.acts]
+        makers = [maker for _, maker in self.acts]
+        made: list[Step] = []
+        right_at = -1
+        while len(made) < count:
+            step = self.chance.choices(makers, weights)[0]()
+            if step["do"] == "clock":
+                right_at = len(made) + 1 + self.chance.randint(*CLOCK_STEPS)
+            made.append(step)
+            if len(made) == right_at:
+                made.append({"do": "clock", "seconds": 0})
+        return made
+
+    def pick(self) -> float:
+        """Which of many, whatever their number."""
+        return self.chance.randrange(1000) / 1000
+
+    def called(self, step: Step) -> Step:
+        """A step that a function does: it may die, lose its connection, or meet a Stripe that is unwell."""
+        chance = self.chance
+        points = [
+            point for point in self.kill_points if point.partition(".")[0] in DIES_AT.get(str(step["do"]), ())
+        ]
+        if points and chance.random() < CRASHES:
+            step["dies"] = chance.choice(points)
+        if chance.random() < CUTS:
+            step["cut"] = [chance.choice(CUT_BATCHES), self.pick()]
+        if chance.random() < STRUCK:
+            step["stripe"] = [chance.choice(list(FAULTS)), chance.randint(1, 4)]
+        return step
+
+    def about_a_hold(self, step: Step, among: Sequence[int] | None = None) -> Step:
+        """One of the last, the newer the likelier; of `among` where there is one, which may have gone on since."""
+        if not self.holds:
+            return self.hold()
+        newest = (among or self.holds)[::-1][:REMEMBERED]
+        return step | {"hold": self.chance.choices(newest, range(len(newest), 0, -1))[0]}
+
+    def hold(self, slot: int | None = None, customer: int | None = None) -> Step:
+        chance = self.chance
+        if self.holds and slot is None and chance.random() < 0.08:
+            return self.called({"do": "hold again", "hold": chance.choice(self.holds[-REMEMBERED:])})
+        self.labels += 1
+        self.holds.append(self.labels)
+        first = chance.randrange(SLOTS) if slot is None else slot
+        slots = [first, (first + 1) % (SLOTS - 1)] if first < SLOTS - 1 and chance.random() < 0.2 else [first]
+        chance.shuffle(slots)
+        return self.called(
+            {
+                "do": "hold",
+                "hold": self.labels,
+                "customer": chance.randrange(CUSTOMERS) if customer is None else customer,
+                "slots": slots,
+                "units": 1 if chance.random() < 0.8 else 2,
+            }
+        )
+
+    def pay(self) -> Step:
+        mode = MODES[self.chance.random() < 0.35]
+        step = self.about_a_hold({"do": "pay", "mode": mode, "key": self.chance.randrange(2)})
+        if step["do"] == "pay":
+            self.asked_to_pay.append(step["hold"])
+        return self.called(step)
+
+    def confirm(self) -> Step:
+        step = {"do": "confirm", "method": self.chance.choice(METHODS), "fails": self.chance.random() < 0.2}
+        step = self.about_a_hold(step, self.asked_to_pay)
+        if step["do"] == "confirm":
+            self.paid.append(step["hold"])
+        return step
+
+    def deliver(self) -> Step:
+        chance = self.chance
+        picks = [self.pick() for _ in range(chance.choice((1, 1, 2, 3, 6)))]
+        step: Step = {"do": "deliver", "picks": picks}
+        if chance.random() < 0.1:
+            step["again"] = True
+        return self.called(step)
+
+    def cancel(self) -> Step:
+        return self.called(self.about_a_hold({"do": "cancel"}))
+
+    def expire(self) -> Step:
+        return self.about_a_hold({"do": "expire"})
+
+    def refund(self) -> Step:
+        return self.about_a_hold({"do": "refund", "part": self.chance.choice((0.3, 0.5, 1.0))}, self.paid)
+
+    def end_refund(self) -> Step:
+        outcome = self.chance.choice(("succeeded", "failed", "canceled"))
+        return {"do": "end refund", "pick": self.pick(), "outcome": outcome}
+
+    def dispute(self) -> Step:
+        return self.about_a_hold({"do": "dispute", "inquiry": self.chance.random() < 0.3}, self.paid)
+
+    def decide(self) -> Step:
+        outcome = self.chance.choice(("under_review", "won", "lost", "warning_closed", "escalate"))
+        return {"do": "decide", "pick": self.pick(), "outcome": outcome}
+
+    def settle(self) -> Step:
+        outcome = self.chance.choice(("succeeded", "succeeded", "failed", "expired"))
+        return self.about_a_hold({"do": "settle", "outcome": outcome}, self.paid)
+
+    def clock(self) -> Step:
+        return {"do": "clock", "seconds": self.chance.choice(CLOCKS_S)}
+
+    def burst(self) -> Step:
+        """Several at once, of a kind that has something to quarrel about."""
+        chance = self.chance
+        slot, customer = chance.randrange(SLOTS), chance.randrange(CUSTOMERS)
+        held = self.about_a_hold({})
+        same = {"hold": held["hold"]}
+        kinds: Sequence[Callable[[], list[Step]]] = (
+            lambda: [self.hold(slot) for _ in range(chance.randint(3, 5))],
+            lambda: [self.hold(customer=customer) for _ in range(4)],
+            lambda: [self.called({"do": "hold again", **same}) for _ in range(3)],
+            lambda: [self.pay() | same for _ in range(chance.randint(2, 4))],
+            lambda: [self.confirm() | same, self.cancel() | same, self.deliver()],
+            lambda: [self.confirm() | same, self.pay() | same, self.deliver()],
+            lambda: [{"do": "deliver", "picks": [pick]} for pick in [self.pick()] * chance.randint(2, 4)],
+            lambda: [self.deliver() for _ in range(3)],
+            lambda: [self.called({"do": "cleanup"}), {"do": "cleanup"}, self.deliver(), self.hold(slot)],
+            lambda: [self.called({"do": "outbox"}), {"do": "outbox"}, self.deliver()],
+            lambda: [self.called({"do": "reconcile"}), {"do": "reconcile"}, self.deliver()],
+            lambda: [self.called({"do": "cleanup"}), self.called({"do": "reconcile"}), self.confirm() | same],
+            lambda: [self.refund() | same, self.dispute() | same, {"do": "outbox"}, self.deliver()],
+        )
+        return {"do": "at once", "steps": chance.choice(kinds)()}
+
+
+def size_of(steps: Sequence[Step]) -> int:
+    """How many acts these are: each of a burst counts."""
+    return sum(len(step.get("steps", [step])) for step in steps)
