@@ -5,6 +5,7 @@ What comes before the boundary reaches the server and is done; what comes after 
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,7 +14,8 @@ import pytest
 from local.chaos.cuts import ACTS, sql_functions
 from tests.emulator_process import eventually
 from tests.faults.boundaries import NthBoundary, cuttable
-from tests.support.app import App
+from tests.support.app import App, Payment
+from tests.support.receiver import receiving
 
 
 @pytest.fixture
@@ -174,4 +176,59 @@ def test_a_cut_clean_up_releases_once(app: App, cut: NthBoundary) -> None:
     assert at_every_boundary(cut, story) == boundaries(
         unpaid, paid, "set_config finish_close Sync", paid, end, unpaid, paid, end
     )
+    assert app.violations() == []
+
+
+def paid_too_late(app: App) -> tuple[Payment, dict[str, Any]]:
+    """Money for a hold that has expired and whose seat somebody else has now; and Stripe's event of it."""
+    slot = app.slot(units=1)
+    payment = app.payment(app.hold(slot))
+    app.rows("SELECT release_holds(ARRAY[%s]::uuid[], 'expired')", payment.hold.id)
+    app.hold(slot)
+    app.confirm(payment)
+    return payment, app.event(payment.intent_id, "payment_intent.succeeded")
+
+
+def test_cut_late_money_goes_back_once(app: App, cut: NthBoundary) -> None:
+    """Late money whose event breaks off, at COMMIT too, is one refund, in the commit that books nothing."""
+
+    def story(arm: Callable[[], None]) -> None:
+        payment, event = paid_too_late(app)
+        arm()
+        assert app.outcome(event) in ("processed", "duplicate")
+        due = """
+            SELECT f.amount FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id
+            WHERE p.payment_intent_id = %s
+        """
+        assert app.rows(due, payment.intent_id) == [(payment.hold.amount,)]
+        assert app.status(payment.hold) == "expired"
+
+    claim = "BEGIN set_config claim_webhook_event Sync"
+    effects = "record_facts seat_again_or_refund settle_webhook_event COMMIT Sync"
+    assert at_every_boundary(cut, story) == boundaries(claim, effects)
+    assert app.violations() == []
+
+
+def test_a_cut_delivery_is_finished_by_the_next_run(app: App, cut: NthBoundary) -> None:
+    """A run of the outbox that breaks off anywhere: with the next one the money is back once, and the site is told."""
+    with receiving() as site:
+        app.set(NOTIFICATION_WEBHOOK_URL=f"{site.url}/told")
+
+        def story(arm: Callable[[], None]) -> None:
+            payment, event = paid_too_late(app)
+            assert app.outcome(event) == "processed"
+            arm()
+            with suppress(Exception):  # a run may fail; what counts is what it leaves behind
+                app.invoke("deliver-outbox")
+            app.leases_over()
+            app.invoke("deliver-outbox")
+            (refund,) = app.stripe_client.v1.refunds.list({"payment_intent": str(payment.intent_id)}).data
+            assert refund.amount == payment.hold.amount
+            assert app.rows("SELECT DISTINCT status FROM outbox") == [("delivered",)]
+
+        # Both rows are under way at once, and the second run may have something left to do or not.
+        places = set(at_every_boundary(cut, story))
+    assert places >= set(boundaries("set_config claim_outbox Sync", "settle_outbox Sync"))
+    assert any("save_refund" in place and "| COMMIT" in place for place in places)
+    assert any("save_refund" in place and "COMMIT |" in place for place in places)
     assert app.violations() == []
