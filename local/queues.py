@@ -63,7 +63,7 @@ class Queue:
                 if answer.status != HTTPStatus.OK:
                     raise QueueAway(await answer.text())
                 return await answer.json(content_type=None) or {}
-        except (ClientError, TimeoutError) as error:
+        except (ClientError, TimeoutError, ValueError) as error:  # or died half way through its answer
             raise QueueAway from error
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from database.connection import Database, call, transaction
 from domain.refusals import DatabaseUnavailable
 from domain.reservation import reservation_token
 from tests.support.app import TOKEN_SECRET, App
+from tests.support.outages import nobody_listens, packets_are_dropped
 from tests.support.sign_in import SECRET, token
 from tests.support.stripe_events import encoded, event_of, intent, signature
 
@@ -38,26 +38,6 @@ CALLS: dict[str, tuple[str, str, str, Any]] = {
     "stats": ("admin", "GET", "/stats", None),
     "ready": ("health", "GET", "/ready", None),
 }
-
-
-@contextmanager
-def nobody_listens() -> Generator[int]:
-    yield 9
-
-
-@contextmanager
-def packets_are_dropped() -> Generator[int]:
-    """A listener whose line is full: the kernel drops whoever knocks, as a firewall does."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        line = [socket.socket() for _ in range(4)]
-        try:
-            for waiting in line:
-                waiting.setblocking(False)
-                waiting.connect_ex(full.getsockname())
-            yield full.getsockname()[1]
-        finally:
-            for waiting in line:
-                waiting.close()
 
 
 @pytest.mark.parametrize("name", CALLS)
