@@ -192,7 +192,7 @@ class Siege:
         await sale.run_out(chance.sample(gone, len(gone) // 2))
         await sale.operator.let_reconciliation_be_due()
         hall = await sale.operator.hall()
-        if hall.seats_free < SEATS_LEFT:
+        if 0 <= hall.seats_free < SEATS_LEFT:  # room for no more than were sold rightly
             await sale.operator.open_hall(hall.seats + MORE_SEATS)
         if not hall.chairs_free:
             await sale.operator.add_chair()

@@ -29,7 +29,7 @@ def test_those_whom_the_story_needs_stand_at_the_head_of_the_queue(buyers: int) 
     ("call", "answer", "told"),
     [
         ("hold", Answer("500 internal-error", {}, "{}"), "500 internal-error"),
-        ("hold", Answer("502", {}, '{"Message": "Internal Server Error"}'), "502"),
+        ("hold", Answer("504", {}, '{"Message": "Internal Server Error"}'), "504"),
         ("show", Answer("404 unknown-reservation", {}, "{}"), "404 unknown-reservation"),
         ("cancel", Answer("200", {}, '{"status": "cancelled"}'), "without X-Request-Id"),
         ("hold", Answer("409 sold-out", {}, PROBLEM + ', "left": []}'), "409 sold-out as None"),

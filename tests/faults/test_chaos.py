@@ -1,0 +1,114 @@
+"""A siege says what is true: it ends well where every promise holds, and names what is broken where one does not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.child import birth
+from tests.emulator_process import eventually
+from tests.faults.cloud import PATH, ROOT
+
+SECONDS = 20
+PATIENCE_S = 280
+
+SEATS = """
+    ALTER TABLE slots DROP CONSTRAINT slots_never_oversold;
+    CREATE OR REPLACE FUNCTION slots_have(p_items jsonb) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true';
+    CREATE OR REPLACE FUNCTION slots_can_take(p_items jsonb) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true';
+"""
+KEYS = """
+    ALTER TABLE idempotency_keys DROP CONSTRAINT idempotency_keys_pkey;
+    CREATE OR REPLACE FUNCTION known_answer(p_scope text, p_key text, p_request_hash text, p_reservation_id uuid)
+    RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
+"""
+REFUNDS = """
+    CREATE OR REPLACE FUNCTION refund_payment(p_payment_id uuid, p_reason text) RETURNS void LANGUAGE sql AS '';
+"""
+# A commit that is answered before it is on disk: only a kill of PostgreSQL shows the difference.
+DURABILITY = """
+    ALTER DATABASE holdfast SET synchronous_commit = off;
+"""
+
+
+def command(state: Path, seconds: float, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "local.chaos", "--state", str(state), "--seconds", str(seconds)),
+        *("--seed", "test", *more),
+    ]
+
+
+def chaos(
+    state: Path, *more: str, seconds: float = SECONDS
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """How it ended, and what it reported."""
+    ended = subprocess.run(
+        command(state, seconds, *more),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": PATH},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S + 2 * seconds,
+        check=False,
+    )
+    return ended, json.loads((state / "chaos-report.json").read_text())
+
+
+def broken(report: dict[str, Any]) -> set[str]:
+    return {promise["promise"] for promise in report["promises"] if not promise["held"]}
+
+
+@pytest.mark.xdist_group("demo")
+def test_every_promise_holds_under_siege(tmp_path: Path) -> None:
+    """Everything is killed and cut for a while: exit status 0, and nothing of the cloud is left."""
+    ended, report = chaos(tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert report["held"]
+    assert (report["seed"], report["seconds"]) == ("test", SECONDS)
+    kills = report["broken_at"]["kills"]
+    assert min(kills[what] for what in ("postgres", "stripe_emulator", "whole cloud")) >= 1
+    assert sum(sum(batch["cuts"]) for batch in report["broken_at"]["cuts"]) >= SECONDS
+    assert not (tmp_path / "chaos/stack.json").exists()
+
+
+@pytest.mark.xdist_group("demo")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_siege_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Asked to stop in the middle of it, it ends every process of its cloud, and says so by its exit status."""
+    state = tmp_path / "chaos"
+    environment = os.environ | {"PYTHONPATH": PATH}
+    with subprocess.Popen(
+        command(tmp_path, 120), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as siege:
+        assert siege.stdout is not None
+        while "buyers at a time" not in siege.stdout.readline():
+            assert siege.poll() is None
+        processes: dict[str, str] = json.loads((state / "processes.json").read_text())
+        siege.send_signal(number)
+        assert siege.wait(60) == 130
+    eventually(lambda: not [pid for pid, born in processes.items() if birth(int(pid)) == born])
+    assert not (state / "stack.json").exists()
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("demo")
+@pytest.mark.parametrize(
+    ("sabotage", "seconds", "promise"),
+    [
+        pytest.param(SEATS, SECONDS, "no seat is sold twice", id="seats"),
+        pytest.param(KEYS, SECONDS, "a double click is one hold and one payment", id="keys"),
+        pytest.param(REFUNDS, 45, "all money ends in one booking or a refund", id="refunds"),
+        pytest.param(DURABILITY, 80, "what a buyer is told is so", id="durability"),
+    ],
+)
+def test_a_guard_that_is_off_is_found(tmp_path: Path, sabotage: str, seconds: float, promise: str) -> None:
+    """With one guard of the database switched off, the siege says which promise is broken; exit status 1."""
+    ended, report = chaos(tmp_path, "--sabotage", sabotage, seconds=seconds)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert promise in broken(report), ended.stdout
+    assert not report["held"]
