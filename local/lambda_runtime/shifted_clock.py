@@ -45,13 +45,14 @@ def main() -> None:
     if os.environ.get("ENVIRONMENT") != "local":
         sys.exit("a clock is set off in the local stack alone")
     clock = Clock(Path(os.environ["CLOCK_SHIFT_FILE"]))
-    context_of = bootstrap.create_lambda_context
+    client: Any = bootstrap  # the package is untyped
+    context_of = client.create_lambda_context
 
-    def shifted(client: Any, identity: Any, deadline_ms: Any, *more: Any) -> Any:
-        return context_of(client, identity, int(deadline_ms) + clock.adjust() * 1000, *more)
+    def shifted(caller: Any, identity: Any, deadline_ms: Any, *more: Any) -> Any:
+        return context_of(caller, identity, int(deadline_ms) + clock.adjust() * 1000, *more)
 
-    bootstrap.create_lambda_context = shifted
-    runtime_client.main(sys.argv)
+    client.create_lambda_context = shifted
+    runtime_client.main(sys.argv)  # pyright: ignore[reportUnknownMemberType] - as above
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from local.child import free_port
 from local.errors import CannotStart
@@ -39,6 +40,7 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     folder = Path(arguments.state).resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replayed: dict[str, Any] = json.loads(Path(arguments.replay).read_text()) if arguments.replay else {}
     port = free_port()
     try:
         with simulated_cloud(folder / "simulation", port) as cloud:
@@ -47,8 +49,8 @@ def main() -> int:
                 async with world_of(cloud, port) as world:
                     if arguments.guards:
                         return await _find_holes(world, arguments.seed, folder, arguments.only)
-                    if arguments.replay:
-                        return await _replay(world, Path(arguments.replay))
+                    if replayed:
+                        return await _replay(world, replayed)
                     return await _simulate(world, arguments, folder)
 
             return 0 if asyncio.run(play()) else 1
@@ -118,8 +120,7 @@ async def _show(world: World, run: Run, folder: Path, tally: Tally) -> None:
     print_failure(run, shrunk, file, f"{times} of {REPEATS} times")
 
 
-async def _replay(world: World, file: Path) -> bool:
-    document = json.loads(file.read_text())
+async def _replay(world: World, document: dict[str, Any]) -> bool:
     run = await simulate(
         world, document["seed"], document["steps"], lambda step: print(json.dumps(step), flush=True)
     )

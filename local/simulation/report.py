@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from local.chaos.kills import kill_points
 from local.simulation.runs import Run
@@ -81,9 +81,9 @@ def print_table(found: dict[str, Any]) -> None:
     print("-" * WIDTH)
     for name, figure in found.items():
         if isinstance(figure, dict):
-            told: Counter[str] = Counter(figure)
+            told = Counter(cast("dict[str, int]", figure))
             print(f"{name:<24}{told.total()}")
-            for what, count in figure.items():
+            for what, count in told.items():
                 print(f"{'':24}{what:<46}{count:>8}")
         else:
             print(f"{name:<24}{figure}")

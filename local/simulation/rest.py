@@ -20,7 +20,7 @@ class NeverRests(Exception):
 async def come_to_rest(world: World) -> None:
     """Until nothing is on its way: faults off, what is pending ended, leases over, events brought, jobs run."""
     await world.be_well()
-    ends_well = True
+    ends_well, left = True, dict[str, int]()
     for _ in range(ROUNDS):
         await world.stripe.end_what_is_pending(well=ends_well)
         ends_well = not ends_well

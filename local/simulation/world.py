@@ -229,7 +229,8 @@ class World:
         await self.operator.end_by_force([held.id])
 
     async def _begin_slot(self, step: Step) -> None:
-        await self.database.begin_slot(self.slots[step["slot"]])
+        number: int = step["slot"]
+        await self.database.begin_slot(self.slots[number])
 
     async def _clock(self, step: Step) -> None:
         self.set_clock(step["seconds"])
