@@ -5,11 +5,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 python := .venv/bin/python
 # Settings given to make reach the programs as environment variables, whichever way they were given.
-export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS MINUTES PYTHON
+export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS MINUTES STEPS REPLAY GUARDS PYTHON
 export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo chaos test test-long sam-local engine up down invoke replay redrive migrate bench check format lock build clean
+.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate bench check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,16 @@ demo: env-local ## Sell out a show while things break, and print what held (SEED
 
 chaos: env-local ## Besiege a sale: kill everything, cut every connection, then check every promise (SECONDS=120 MINUTES= SEED= STATE=)
 	@$(python) -m local.chaos
+
+simulate: env ## Everything that can happen, in random order made by a seed, and every promise checked (SECONDS=120 or STEPS=, SEED= REPLAY=file GUARDS=1)
+	@$(python) -m local.simulation
+
+nightly: env ## What takes hours: simulate and chaos with fresh seeds, every hole found, the races over thousands of rounds, bench
+	SEED= STEPS= SECONDS=3600 $(MAKE) simulate
+	SEED= MINUTES=30 SECONDS= $(MAKE) chaos
+	SEED= GUARDS=1 $(MAKE) simulate
+	$(MAKE) test-long
+	$(MAKE) bench
 
 test: env ## Run every test (ARGS='-k webhook -x' and the like go to pytest)
 	@$(python) -m pytest -n auto --dist worksteal $(ARGS)

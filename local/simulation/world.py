@@ -27,7 +27,7 @@ ALSO_NAMED: Mapping[str, frozenset[str]] = {
 }
 WEBHOOK = frozenset({"200", "503 event-not-applied"})
 SIGNATURE_S = 300
-LOOKS_AGAIN_S = 0.05
+BACK_UP_S, LOOKS_AGAIN_S = 30.0, 0.05
 TROUBLES = {"dies", "cut", "stripe"}
 BREAKER_S = 8.0  # after a death of the database functions may say for so long that it is away
 
@@ -242,7 +242,9 @@ class World:
             return
         self._restarted_at = float("inf")
         await self._act(step["meanwhile"])
-        while (now := await self.database.started_at()) is None or now == before:
+        for _ in range(int(BACK_UP_S / LOOKS_AGAIN_S)):
+            if await self.database.started_at() not in (None, before):
+                break
             await asyncio.sleep(LOOKS_AGAIN_S)
         self._restarted_at = time.monotonic()
 
