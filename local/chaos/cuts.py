@@ -51,13 +51,13 @@ class CutPlan:
 
     random: Random
     cuts: Counter[tuple[tuple[str, ...], int]] = field(default_factory=Counter[tuple[tuple[str, ...], int]])
-    shapes: dict[tuple[str, ...], str] = field(default_factory=dict[tuple[str, ...], str])
+    shapes: set[tuple[str, ...]] = field(default_factory=set[tuple[str, ...]])
     enabled: bool = False
     _next_at: float = 0.0
 
     def boundary(self, batch: Batch) -> int | None:
         """After how many statements of this batch its connection is cut; None: it is not."""
-        self.shapes[batch.steps] = batch.name
+        self.shapes.add(batch.steps)
         if not self.enabled:
             return None
         counts = [self.cuts[batch.steps, place] for place in range(len(batch.steps) + 1)]

@@ -14,13 +14,13 @@ ENVIRONMENTS_A_MINUTE = 12
 def hard_enough(siege: Siege) -> Finding:
     """A siege that broke little would prove little."""
     kills, cuts = siege.stage.kills, siege.stage.cuts
-    missing = [what for what in ("postgres", "stripe_emulator", "whole cloud") if not kills.counts[what]]
+    missing = siege.lacks()
     wanted = siege.seconds / 60 * ENVIRONMENTS_A_MINUTE
     if kills.environments < wanted:
         missing.append(f"more than {kills.environments} of {wanted:.0f} environments")
     calm = [f"{kind} from Stripe" for kind, count in siege.storm.struck.items() if not count]
     if siege.seconds >= WHOLE_S:
-        missing += siege.unbroken() + calm
+        missing += calm
     points, uncut = kill_points(), cuts.uncut()
     died = sum(kills.counts[f"at {point}"] > 0 for point in points)
     return Finding(

@@ -76,15 +76,15 @@ class DatabaseProxy:
     ) -> None:
         frontend = Frontend(self._functions)
         while data := await client.read(READ_SIZE):
-            plain, batches = frontend.read(data)
-            requests.write(plain)
-            for batch in batches:
-                place = self.plan.boundary(batch)
+            for message in frontend.read(data):
+                if isinstance(message, bytes):
+                    requests.write(message)
+                    continue
+                place = self.plan.boundary(message)
+                requests.writelines(message.parts[:place])
                 if place is not None:
                     answers.transport.abort()
-                    requests.writelines(batch.parts[:place])
                     return
-                requests.write(batch.bytes)
             await requests.drain()
 
 

@@ -16,9 +16,10 @@ from local.demo.sale import JOBS
 from local.demo.script import Temper, write_script
 from local.demo.stage import Stage
 
-# From so many seconds on every kill point and every boundary of every act has its turn, if need be in overtime.
+# From so many seconds on every kill point and every boundary of every act has its turn. What has not had it when time is
+# over has it in overtime, which lasts as long again, or this.
 WHOLE_S = 90.0
-AGAIN = 1.0  # overtime is at most so much of the time
+SHORTEST_OVERTIME_S = 60.0
 BUYERS_AT_ONCE = 16
 HASTY = 0.15  # of the buyers ask once, and leave where they get no answer
 TEMPERS = {
@@ -33,12 +34,12 @@ TEMPERS = {
     Temper.LATE_CANCELLED: 4,
 }
 PAID_TWICE = 0.5
-SEATS_LEFT = 8  # with fewer than this the hall is made larger
+SEATS_LEFT = 4  # with fewer than this the hall is made larger
 MORE_SEATS = 16
 SOLD_OUT_PAUSE_S = 0.3
 # How often, in seconds.
 WATCH_S = (0.5, 0.5)
-OPERATOR_S = (0.3, 1.2)
+OPERATOR_S = (0.5, 2.0)
 JOBS_S = (0.5, 2.0)
 FORGOTTEN_S = (3.0, 9.0)
 ENVIRONMENTS_S = (1.0, 3.0)
@@ -95,8 +96,8 @@ class Siege:
             begin(self._at_random_moments("stripe_emulator", STRIPE_EVERY_S, self._kill_service))
             begin(self._at_random_moments("whole cloud", CLOUD_EVERY_S, lambda _: kills.everything()))
             await asyncio.sleep(self.seconds)
-            for _ in range(round(self.seconds * AGAIN) if self.seconds >= WHOLE_S else 0):
-                if not self.unbroken():
+            for _ in range(round(max(self.seconds, SHORTEST_OVERTIME_S))):
+                if not self.lacks():
                     break
                 await asyncio.sleep(1)
             sale.programme.say("Time is over: nothing is broken any more, the last buyers leave.")
@@ -107,13 +108,16 @@ class Siege:
         self._count_sprung_traps()
         await self.storm.die_down()
 
-    def unbroken(self) -> list[str]:
-        """The kill points where nobody has died, and the acts that were not cut at each of their boundaries."""
-        counts = self.stage.kills.counts
-        return [
-            *(f"death at {point}" for point in kill_points() if not counts[f"at {point}"]),
-            *(f"cut at every boundary of {act}" for act in self.stage.cuts.uncut()),
+    def lacks(self) -> list[str]:
+        """What has to be killed or cut and was not yet: of a whole siege at every kill point and boundary of an act."""
+        counts, cuts = self.stage.kills.counts, self.stage.cuts
+        lacking = [
+            f"kill of {what}" for what in ("postgres", "stripe_emulator", "whole cloud") if not counts[what]
         ]
+        if self.seconds >= WHOLE_S:
+            lacking += [f"death at {point}" for point in kill_points() if not counts[f"at {point}"]]
+            lacking += [f"cut at every boundary of {act}" for act in cuts.uncut()]
+        return lacking
 
     async def come_to_rest(self) -> None:
         """What time alone would do; afterwards nothing is on its way."""

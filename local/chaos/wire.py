@@ -5,13 +5,12 @@ https://www.postgresql.org/docs/current/protocol-message-formats.html
 
 import re
 import struct
+from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 _LENGTH = struct.Struct("!I")
-_STARTUP_PROTOCOL = (
-    3  # the major version in a StartupMessage; other codes ask for TLS, GSSAPI or a cancellation
-)
+_STARTUP_PROTOCOL = 3  # the major version; in its place other codes ask for TLS, GSSAPI or a cancellation
 _CALL = re.compile(r"\b([a-z_]+)\(")
 _WORD = re.compile(r"\w+")
 
@@ -27,17 +26,6 @@ class Batch:
     steps: tuple[str, ...]
     parts: tuple[bytes, ...]
 
-    @property
-    def name(self) -> str:
-        """The statements that say what the batch is for."""
-        told = [step for step in self.steps[:-1] if step not in ("BEGIN", "COMMIT", "set_config")]
-        return " ".join(dict.fromkeys(told)) or self.steps[0]
-
-    @property
-    def bytes(self) -> bytes:
-        """All of it, as it came."""
-        return b"".join(self.parts)
-
 
 @dataclass
 class Frontend:
@@ -51,17 +39,15 @@ class Frontend:
     _steps: list[str] = field(default_factory=list[str])
     _parts: list[bytes] = field(default_factory=list[bytes])
 
-    def read(self, data: bytes) -> tuple[bytes, list[Batch]]:
-        """What is to be passed on as it is (a connection's beginning and end), and the batches that are whole now."""
+    def read(self, data: bytes) -> Generator[bytes | Batch]:
+        """The batches that are whole now, and what is to be passed on as it is: a connection's beginning and its end."""
         self._rest += data
-        plain: list[bytes] = []
-        batches: list[Batch] = []
         while (message := self._take()) is not None:
             kind = message[:1] if self._begun else b""
             if not self._begun:
                 self._begun = _LENGTH.unpack(message[4:8])[0] >> 16 == _STARTUP_PROTOCOL
             if not self._steps and not self._part and kind not in (b"P", b"B", b"D", b"E", b"C", b"Q", b"S"):
-                plain.append(message)
+                yield message
                 continue
             self._part.append(message)
             if kind == b"P":
@@ -73,9 +59,8 @@ class Frontend:
             elif kind == b"S":
                 self._step("Sync")
             if kind in (b"Q", b"S"):
-                batches.append(Batch(tuple(self._steps), tuple(self._parts)))
+                yield Batch(tuple(self._steps), tuple(self._parts))
                 self._steps, self._parts = [], []
-        return b"".join(plain), batches
 
     def _take(self) -> bytes | None:
         start = 1 if self._begun else 0

@@ -2,7 +2,7 @@
 
 import struct
 
-from local.chaos.wire import Frontend
+from local.chaos.wire import Batch, Frontend
 
 STARTUP = struct.pack("!II", 17, 196608) + b"user\0app\0"
 TLS_PLEASE = struct.pack("!II", 8, 80877103)
@@ -21,39 +21,31 @@ def execute(statement: str) -> bytes:
 SYNC = message(b"S", b"")
 TRANSACTION = [execute("BEGIN"), execute("SELECT reserve_tickets($1, now())"), execute("COMMIT"), SYNC]
 QUERY = message(b"Q", b"ROLLBACK\0")
+END = message(b"X", b"")
 
 
 def test_each_statement_and_the_end_of_a_batch_is_a_step() -> None:
     """Statements go by the function they call; what belongs to a statement travels with it, byte for byte."""
     frontend = Frontend(FUNCTIONS)
-    plain, batches = frontend.read(TLS_PLEASE + STARTUP + b"".join(TRANSACTION) + QUERY)
-    assert plain == TLS_PLEASE + STARTUP
-    assert [batch.steps for batch in batches] == [
-        ("BEGIN", "reserve_tickets", "COMMIT", "Sync"),
-        ("ROLLBACK",),
-    ]
-    assert list(batches[0].parts) == TRANSACTION
-    assert [batch.name for batch in batches] == ["reserve_tickets", "ROLLBACK"]
+    tls, startup, transaction, query, end = frontend.read(
+        TLS_PLEASE + STARTUP + b"".join(TRANSACTION) + QUERY + END
+    )
+    assert (tls, startup, end) == (TLS_PLEASE, STARTUP, END)
+    assert transaction == Batch(("BEGIN", "reserve_tickets", "COMMIT", "Sync"), tuple(TRANSACTION))
+    assert query == Batch(("ROLLBACK",), (QUERY,))
 
 
 def test_bytes_that_come_one_by_one_are_the_same_batches() -> None:
     """Nothing is passed on before its batch is whole, and nothing is lost."""
-    frontend, stream = Frontend(FUNCTIONS), STARTUP + b"".join(TRANSACTION) + QUERY + message(b"X", b"")
-    passed: list[bytes] = []
-    steps: list[tuple[str, ...]] = []
-    for byte in stream:
-        plain, batches = frontend.read(bytes([byte]))
-        passed += [plain, *(batch.bytes for batch in batches)]
-        steps += [batch.steps for batch in batches]
-    assert b"".join(passed) == stream
-    assert steps == [("BEGIN", "reserve_tickets", "COMMIT", "Sync"), ("ROLLBACK",)]
+    stream = STARTUP + b"".join(TRANSACTION) + QUERY + END
+    one_by_one = Frontend(FUNCTIONS)
+    read = [message for byte in stream for message in one_by_one.read(bytes([byte]))]
+    assert read == list(Frontend(FUNCTIONS).read(stream))
 
 
 def test_a_statement_that_calls_two_functions_names_both() -> None:
     """Such as the end of an outbox row together with its refund's."""
-    frontend = Frontend(FUNCTIONS)
-    frontend.read(STARTUP)
-    _, (batch,) = frontend.read(
-        execute("SELECT CASE WHEN settle_outbox($1) THEN record_refund($2) END") + SYNC
-    )
+    statement = "SELECT CASE WHEN settle_outbox($1) THEN record_refund($2) END"
+    _, batch = Frontend(FUNCTIONS).read(STARTUP + execute(statement) + SYNC)
+    assert isinstance(batch, Batch)
     assert batch.steps == ("settle_outbox record_refund", "Sync")
