@@ -11,6 +11,7 @@ import pytest
 
 from domain.refusals import EventNotApplied
 from functions.reconcile_payments import service
+from payments.applying import ACTED_ON
 from stripe_gateway import gateway
 from tests.emulator_process import Emulator, emulator
 from tests.support.app import App, Payment
@@ -254,3 +255,29 @@ def test_a_run_that_was_overtaken_moves_no_cursor(app: App) -> None:
     app.rows("SELECT advance_event_list(began_at, NULL) FROM job_cursors")
     row = "SELECT began_at, last_event_id, reached_at > now() - interval '1 minute' FROM job_cursors"
     assert app.row(row) == (None, None, True)
+
+
+def test_refunds_and_disputes_that_were_never_delivered_come_back_too(app: App) -> None:
+    """A refund from the dashboard and a chargeback that nobody told us of: on the ledger, once."""
+    slot = app.slot()
+    refunded, disputed = app.booked(slot), app.booked(slot)
+    for path, payment in (("/refunds", refunded), ("/disputes", disputed)):
+        status, body = app.emulator.act(path, payment_intent=payment.intent_id)
+        assert status == 200, body
+    reconcile(app)
+    paid_back = "SELECT payment_status, status FROM bookings WHERE payment_id = %s"
+    assert app.row(paid_back, refunded.id) == ("refunded", "confirmed")
+    assert app.row(paid_back, disputed.id) == ("disputed", "frozen")
+    assert app.row("SELECT payment_id::text, amount, status FROM refunds") == (
+        refunded.id,
+        refunded.hold.amount,
+        "succeeded",
+    )
+    assert reconcile(app)["applied"] == 0
+    assert app.violations() == []
+
+
+def test_one_list_asks_for_every_type_that_is_acted_on() -> None:
+    """Stripe takes 20 types a list at most."""
+    assert set(service.EVENT_TYPES) == ACTED_ON
+    assert len(service.EVENT_TYPES) <= 20
