@@ -72,6 +72,9 @@ class CutPlan:
         self._next_at = time.monotonic() + self.random.uniform(*PAUSE_S)
         return place
 
+    async def admit(self) -> None:
+        """Nobody waits."""
+
     def by_act(self) -> dict[str, tuple[int, int, int]]:
         """Of each act: boundaries that were cut, boundaries that there are, cuts."""
         return {

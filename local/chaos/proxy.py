@@ -21,6 +21,10 @@ class Plan(Protocol):
         """After how many statements of this batch its connection is cut; None: it is not."""
         ...
 
+    async def admit(self) -> None:
+        """Returns when the next batch may go on."""
+        ...
+
 
 class DatabaseProxy:
     """Listens on a port of its own from `open` to `close`."""
@@ -80,6 +84,7 @@ class DatabaseProxy:
                 if isinstance(message, bytes):
                     requests.write(message)
                     continue
+                await self.plan.admit()
                 place = self.plan.boundary(message)
                 requests.writelines(message.parts[:place])
                 if place is not None:

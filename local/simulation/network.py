@@ -1,20 +1,30 @@
-"""The network between functions and database, cut where a step says."""
+"""The network between functions and database: cut where a step says, and a place where those of a burst meet."""
 
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
 
-from local.chaos.cuts import CutPlan
 from local.chaos.wire import Batch
+
+MEET_S = 0.03  # so long a batch of a burst waits for the others
 
 
 @dataclass
-class StepCuts(CutPlan):
-    """Cuts one connection for a step that asks for it: in its batch of this number, so far into its statements."""
+class StepNetwork:
+    """What it does to the batches that pass is said step by step; `cuts` counts what was cut, and after how much of it.
+
+    `armed`: the batch of this number from now on is cut, so far into its statements. `expected`: so many callers are at
+    work at once, and their batches go on together, that they may quarrel.
+    """
 
     armed: tuple[int, float] | None = None
+    expected: int = 0
+    cuts: Counter[tuple[tuple[str, ...], int]] = field(default_factory=Counter[tuple[tuple[str, ...], int]])
+    _waiting: int = 0
+    _together: asyncio.Event = field(default_factory=asyncio.Event)
 
     def boundary(self, batch: Batch) -> int | None:
         """After how many statements of this batch its connection is cut; None: it is not."""
-        self.shapes[batch.steps] = batch.name
         if self.armed is None:
             return None
         number, where = self.armed
@@ -25,3 +35,22 @@ class StepCuts(CutPlan):
         place = int(where * (len(batch.steps) + 1))
         self.cuts[batch.steps, place] += 1
         return place
+
+    async def admit(self) -> None:
+        """Returns at once, or in a burst as soon as the others have come so far, too."""
+        if self.expected < 2:
+            return
+        self._waiting += 1
+        together = self._together
+        if self._waiting >= self.expected:
+            self._let_go()
+            return
+        try:
+            await asyncio.wait_for(together.wait(), MEET_S)
+        except TimeoutError:
+            if together is self._together:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        self._together.set()
+        self._together, self._waiting = asyncio.Event(), 0

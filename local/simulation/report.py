@@ -47,7 +47,7 @@ class Tally:
         say(
             self,
             f"{self.runs} runs, {self.steps} steps ({self.steps / self.seconds:.0f}/s), {world.deaths.total()} deaths,"
-            f" {world.cuts.cuts.total()} cuts, {world.stripe.struck.total()} faults, {len(self.broken)} violations",
+            f" {world.network.cuts.total()} cuts, {world.stripe.struck.total()} faults, {len(self.broken)} violations",
         )
 
 
@@ -68,7 +68,7 @@ def figures(tally: Tally, world: World) -> dict[str, Any]:
         "deaths at kill points": dict(world.deaths.most_common()),
         "kill points reached": f"{len(set(world.deaths) & set(points))} of {len(points)}",
         "database restarts": world.counts["restart"],
-        "connections cut": world.cuts.cuts.total(),
+        "connections cut": world.network.cuts.total(),
         "Stripe faults": dict(world.stripe.struck.most_common()),
         "clock jumps": world.counts["clock"],
         "answers": dict(sorted(world.answers.items())),

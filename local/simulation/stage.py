@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from random import Random
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
@@ -14,7 +13,7 @@ from local.demo.hall_operator import Operator
 from local.demo.shop import Shop
 from local.demo.stage import CALL_TIMEOUT_S, through_proxy
 from local.simulation.database_side import DatabaseSide
-from local.simulation.network import StepCuts
+from local.simulation.network import StepNetwork
 from local.simulation.stripe_side import StripeSide
 from local.simulation.world import World
 
@@ -39,11 +38,11 @@ def simulated_cloud(folder: Path, proxy_port: int) -> Generator[OwnCloud]:
 async def world_of(cloud: OwnCloud, proxy_port: int) -> AsyncGenerator[World]:
     """The world of a cloud, as soon as that is ready."""
     stack = await cloud.ready()
-    folder, cuts = cloud.state.folder, StepCuts(Random(0))
+    folder, network = cloud.state.folder, StepNetwork()
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=CALL_TIMEOUT_S)
     database = DatabaseSide(stack["database_admin_url"], folder / "stripe" / "stripe_emulator.sqlite3")
     async with (
-        cut_network(proxy_port, lambda: cloud.stack["database_url"], cuts),
+        cut_network(proxy_port, lambda: cloud.stack["database_url"], network),
         ClientSession(connector=connector, timeout=timeout) as http,
     ):
         try:
@@ -58,7 +57,7 @@ async def world_of(cloud: OwnCloud, proxy_port: int) -> AsyncGenerator[World]:
                 ),
                 database=database,
                 operator=Operator(stack["database_admin_url"], "", ""),
-                cuts=cuts,
+                network=network,
                 traps=_traps(folder),
                 clock_file=_clock_file(folder),
                 base_url=stack["base_url"],

@@ -15,7 +15,7 @@ from local.demo.hall_operator import Operator
 from local.demo.sale import INVOKE
 from local.demo.shop import Answer, Shop, complaint
 from local.simulation.database_side import DatabaseSide
-from local.simulation.network import StepCuts
+from local.simulation.network import StepNetwork
 from local.simulation.steps import Step
 from local.simulation.stripe_side import Json, StripeSide
 
@@ -49,7 +49,7 @@ class World:
     stripe: StripeSide
     database: DatabaseSide
     operator: Operator
-    cuts: StepCuts
+    network: StepNetwork
     traps: Traps
     clock_file: Path
     base_url: str
@@ -82,7 +82,7 @@ class World:
         """Nothing is broken any more, and clocks are right."""
         self.traps.remove()
         self.deaths.update(self.traps.sprung())
-        self.cuts.armed = None
+        self.network.armed = None
         self.set_clock(0)
         await self.stripe.strike()
 
@@ -100,14 +100,14 @@ class World:
         if "dies" in step:
             self.traps.set([step["dies"]])
         if "cut" in step:
-            self.cuts.armed = step["cut"][0], step["cut"][1]
+            self.network.armed = step["cut"][0], step["cut"][1]
         if "stripe" in step:
             await self.stripe.strike(*step["stripe"])
         await self._act(step)
         if "stripe" in step:
             await self.stripe.calm_down(*step["stripe"])
         if "cut" in step:
-            self.cuts.armed = None
+            self.network.armed = None
         if "dies" in step:
             self.traps.remove()
             self.deaths.update(self.traps.sprung())
@@ -132,7 +132,9 @@ class World:
             await of_a_hold[step["do"]](step, held)
 
     async def _at_once(self, step: Step) -> None:
+        self.network.expected = len(step["steps"])
         await asyncio.gather(*(self.do(each) for each in step["steps"]))
+        self.network.expected = 0
 
     # Callers of the functions.
 

@@ -22,6 +22,9 @@ class NthBoundary:
         with self._lock:
             self._left, self.cut = number, None
 
+    async def admit(self) -> None:
+        """Nobody waits."""
+
     def boundary(self, batch: Batch) -> int | None:
         with self._lock:
             if self._left is None:
