@@ -2,6 +2,9 @@
 
 -- What could be held now: what is neither held nor sold, and what is held by holds that are over and have no payment
 -- open (those come back the moment somebody wants them).
+--
+-- Here and below the way leads from the holds that are over to their items, never from a slot to all that it has ever
+-- sold: OFFSET 0 keeps the planner from turning that round, which knows nothing of a slot that everybody wants today.
 CREATE OR REPLACE FUNCTION slots_left(p_slots uuid[])
 RETURNS TABLE (slot_id uuid, units_left integer, bookings_left integer)
 LANGUAGE sql STABLE AS $$
@@ -13,7 +16,7 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN (
         SELECT i.slot_id, sum(i.units) AS units, count(*) AS bookings
         FROM ticket_reservations r
-        JOIN reservation_items i ON i.reservation_id = r.id
+        CROSS JOIN LATERAL (SELECT slot_id, units FROM reservation_items WHERE reservation_id = r.id OFFSET 0) i
         WHERE r.status = 'active' AND r.expires_at <= now() AND r.payment_id IS NULL AND i.slot_id = ANY (p_slots)
         GROUP BY i.slot_id
     ) o ON o.slot_id = s.id
@@ -162,7 +165,7 @@ BEGIN
     v_expired := ARRAY(
         SELECT r.id FROM ticket_reservations r
         WHERE r.status = 'active' AND r.expires_at <= now() AND r.payment_id IS NULL
-          AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (v_slots))
+          AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (v_slots) OFFSET 0)
         FOR NO KEY UPDATE SKIP LOCKED
     );
     v_locked := v_slots || ARRAY(SELECT slot_id FROM reservation_items WHERE reservation_id = ANY (v_expired));
@@ -263,7 +266,7 @@ LANGUAGE sql STABLE AS $$
             SELECT r.id FROM ticket_reservations r JOIN payment_intents_log p ON p.id = r.payment_id
             WHERE r.status = 'active' AND r.expires_at <= now() AND p.lease_until <= now() AND p.next_ask_at <= now()
               AND coalesce(p.payment_intent_id, p.checkout_session_id) IS NOT NULL
-              AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (p_slots))
+              AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (p_slots) OFFSET 0)
             ORDER BY r.expires_at LIMIT 3
         ) waiting)
     )

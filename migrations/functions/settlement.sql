@@ -227,7 +227,7 @@ BEGIN
     v_expired := ARRAY(
         SELECT r.id FROM ticket_reservations r
         WHERE r.status = 'active' AND r.expires_at <= now() AND r.payment_id IS NULL
-          AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (v_slots))
+          AND EXISTS (SELECT FROM reservation_items i WHERE i.reservation_id = r.id AND i.slot_id = ANY (v_slots) OFFSET 0)
         FOR NO KEY UPDATE SKIP LOCKED
     );
     PERFORM lock_slots_of(v_expired || p_reservation_id);

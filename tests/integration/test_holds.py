@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from domain.reservation import reservation_token
@@ -417,3 +418,31 @@ def test_a_hold_that_is_over_is_shown_as_expired_at_once(app: App) -> None:
     app.expire(hold)
     assert app.show(hold)["status"] == "expired"
     assert app.status(hold) == "active"
+
+
+def test_a_hold_costs_the_same_however_much_its_slot_has_sold(app: App) -> None:
+    """What is over is looked up hold by hold: nobody reads all that a slot ever sold to learn what is left of it."""
+    popular = app.slot(units=1000)
+    app.rows("INSERT INTO customers (email, name) VALUES ('regular@example.com', 'Regular')")
+    app.rows(
+        """
+        WITH old AS (
+            INSERT INTO ticket_reservations (id, customer_id, status, expires_at, ceiling_at, amount, currency)
+            SELECT gen_random_uuid(), c.id, 'cancelled', now(), now(), 0, 'eur'
+            FROM customers c, generate_series(1, 500) RETURNING id)
+        INSERT INTO reservation_items (reservation_id, slot_id, units, unit_amount) SELECT id, %s, 1, 0 FROM old
+        """,
+        popular,
+    )
+    app.expire(*[app.hold(app.slot()) for _ in range(3)])
+    items = f"""[{{"slot_id": "{popular}", "units": 1, "add_ons": []}}]"""
+    with psycopg.connect(app.owner_url) as conn:
+        conn.execute("SELECT reserve_tickets(gen_random_uuid(), 'new@example.com', 'New', NULL, %s)", [items])
+        (read,) = conn.execute(
+            """
+            SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+            WHERE relname = 'reservation_items'
+            """
+        ).fetchone() or (None,)
+    assert read is not None
+    assert 0 < read < 100
