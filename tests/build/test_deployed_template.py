@@ -187,6 +187,32 @@ def test_names_follow_the_stack_and_the_folder(name: str) -> None:
     assert build == {"ParentPackageMode": "explicit", "ParentPackages": f"functions.{folder}"}
 
 
+def test_snapstart_is_for_those_whom_somebody_waits_for_and_off() -> None:
+    assert TEMPLATE["Parameters"]["SnapStart"]["Default"] == "None"
+    asked = {name for name, function in FUNCTIONS.items() if "SnapStart" in function}
+    assert asked == WITH_URL
+    assert all(FUNCTIONS[name]["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}} for name in asked)
+
+
+def test_every_function_but_migrate_has_a_limit_of_its_group_where_one_is_set() -> None:
+    conditions = TEMPLATE["Conditions"]
+    for name in FUNCTIONS.keys() - {"MigrateFunction"}:
+        condition, limit, otherwise = FUNCTIONS[name]["ReservedConcurrentExecutions"]["Fn::If"]
+        assert TEMPLATE["Parameters"][limit["Ref"]]["Default"] == 0
+        assert conditions[condition] == {"Fn::Not": [{"Fn::Equals": [limit, "0"]}]}
+        assert otherwise == {"Ref": "AWS::NoValue"}
+
+
+def test_functions_are_in_a_vpc_where_subnets_are_named() -> None:
+    condition, inside, otherwise = TEMPLATE["Globals"]["Function"]["VpcConfig"]["Fn::If"]
+    assert TEMPLATE["Conditions"][condition] == {
+        "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "SubnetIds"}]}, ""]}]
+    }
+    assert inside == {"SubnetIds": {"Ref": "SubnetIds"}, "SecurityGroupIds": {"Ref": "SecurityGroupIds"}}
+    assert otherwise == {"Ref": "AWS::NoValue"}
+    assert not any("VpcConfig" in function for function in FUNCTIONS.values())
+
+
 def test_logs_expire() -> None:
     assert TEMPLATE["Globals"]["Function"]["LoggingConfig"] == {"LogGroup": {"Ref": "LogGroup"}}
     assert not any("LoggingConfig" in function for function in FUNCTIONS.values())
