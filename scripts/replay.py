@@ -42,9 +42,7 @@ def main() -> int:
             )
     except urllib.error.HTTPError as answer:
         problem = json.load(answer)
-        print(
-            f"{answer.code} {problem['title']}: {problem.get('errors') or problem['detail']}", file=sys.stderr
-        )
+        print(f"{answer.code} {problem.get('errors') or problem['detail']}", file=sys.stderr)
         return 1
     except (urllib.error.URLError, FileNotFoundError) as failure:
         print(f"admin is not to be reached: {failure}", file=sys.stderr)
