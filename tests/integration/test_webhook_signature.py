@@ -7,22 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-import stripe
 
 from functions.stripe_webhook import service
 from functions.stripe_webhook.handler import MAX_BODY_BYTES
 from functions.stripe_webhook.strangers import ALLOWED
-from stripe_gateway.webhook import API_VERSION, verify
+from stripe_gateway.webhook import verify
 from tests.support.app import App
 from tests.support.lambda_events import Context, url_event
 from tests.support.stripe_events import WEBHOOK_SECRET, encoded, event_of, intent, signature
 
 EVENT = encoded(event_of("customer.created", {"object": "customer", "id": "cus_1"}))
-
-
-def test_the_version_is_the_sdks() -> None:
-    """An SDK that reads another version comes with its name here: events in it are then no longer looked up."""
-    assert stripe.api_version == API_VERSION
 
 
 def refused(app: App, payload: bytes, header: str | None) -> tuple[int, str]:
