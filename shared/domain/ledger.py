@@ -178,7 +178,7 @@ def _with_refund(ledger: Ledger, seen: RefundSeen) -> Ledger:
         row = replace(row, status=seen.status)
     elif seen.status in GONE and (sent := row or ours):
         row = _to_be_sent_again(sent, seen.stripe_refund_id)
-    elif ours is not None and ours.stripe_refund_id is None and ours.whole_amount <= seen.amount:
+    elif ours is not None and ours.stripe_refund_id is None:
         row = replace(
             ours,
             amount=seen.amount,
@@ -187,6 +187,9 @@ def _with_refund(ledger: Ledger, seen: RefundSeen) -> Ledger:
             status=seen.status,
             superseded_by=None,
         )
+        if (rest := ours.whole_amount - seen.amount) > 0:
+            # Made when there was no room for all of it: the rest is still owed.
+            ledger = _with_row(ledger, Refund(_row_id(f"{row.stripe_refund_id}/rest"), rest, ours.reason))
     else:
         row = Refund(
             id=_row_id(seen.stripe_refund_id),
@@ -195,19 +198,12 @@ def _with_refund(ledger: Ledger, seen: RefundSeen) -> Ledger:
             status=seen.status,
             stripe_refund_id=seen.stripe_refund_id,
         )
-        if ours is not None and ours.stripe_refund_id is None:
-            # A part of it was made, when there was no room for all: the rest is still owed.
-            rest = replace(
-                ours,
-                amount=ours.whole_amount - seen.amount,
-                wanted_amount=None,
-                key_number=ours.key_number + 1,
-            )
-            ledger = replace(
-                ledger, refunds=tuple(rest if refund is ours else refund for refund in ledger.refunds)
-            )
-    others = {refund.id: refund for refund in ledger.refunds}
-    return replace(ledger, refunds=tuple((others | {row.id: row}).values()))
+    return _with_row(ledger, row)
+
+
+def _with_row(ledger: Ledger, row: Refund) -> Ledger:
+    rows = {refund.id: refund for refund in ledger.refunds} | {row.id: row}
+    return replace(ledger, refunds=tuple(rows.values()))
 
 
 def _to_be_sent_again(refund: Refund, failed: str) -> Refund:

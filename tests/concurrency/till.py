@@ -45,9 +45,9 @@ class Till:
         """`DELETE /reservations/{id}`; raises its refusals."""
         reserving.cancel(hold_id, reservation_token(str(hold_id), TOKEN_SECRET), CONTEXT)
 
-    def confirm(self, intent_id: str) -> dict[str, Any]:
+    def confirm(self, intent_id: str, card: str = "pm_card_visa") -> dict[str, Any]:
         """The buyer's card at Stripe: the event that Stripe then sends. Raises Stripe's error where it is too late."""
-        paid = self.stripe.payment_intents.confirm(intent_id, {"payment_method": "pm_card_visa"})
+        paid = self.stripe.payment_intents.confirm(intent_id, {"payment_method": card})
         return event_of("payment_intent.succeeded", paid.to_dict())
 
     def tell(self, event: dict[str, Any]) -> str:
