@@ -1,13 +1,11 @@
 """Holding seats, showing a hold, ending it."""
 
-import base64
-import binascii
 import hashlib
 import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +20,7 @@ from domain.refusals import BY_SLUG
 from domain.reservation import reservation_token, token_matches
 from functions.reservations.requests import HoldRequest, SlotsQuery
 from payments.closing import CLOSE_LEASE, Closed, close_payment
+from runtime.cursors import cursor_of, parsed_cursor
 from runtime.observability import count, identify
 from runtime.outbox_kick import kick_outbox
 from runtime.settings import Minutes, PaymentSettings, load
@@ -68,7 +67,7 @@ def list_offerings() -> list[dict[str, Any]]:
 
 def list_slots(query: SlotsQuery) -> dict[str, Any]:
     """A page of slots and, where there are more, the cursor of the next."""
-    after = _parsed_cursor(query.cursor) if query.cursor else None
+    after = parsed_cursor(query.cursor, UUID) if query.cursor else None
     slots = _database().run(
         lambda conn: catalogue.list_slots(
             conn,
@@ -84,19 +83,8 @@ def list_slots(query: SlotsQuery) -> dict[str, Any]:
     page = slots[: query.limit]
     answer: dict[str, Any] = {"slots": page}
     if len(slots) > query.limit:
-        last = f"{page[-1]['starts_at']} {page[-1]['id']}"
-        answer["next"] = base64.urlsafe_b64encode(last.encode()).decode()
+        answer["next"] = cursor_of(page[-1]["starts_at"], page[-1]["id"])
     return answer
-
-
-def _parsed_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, slot_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return datetime.fromisoformat(at), UUID(slot_id)
-    except (ValueError, binascii.Error):
-        raise refusals.InvalidRequest(
-            errors=[{"pointer": "/cursor", "detail": "Input should be the `next` of a page"}]
-        ) from None
 
 
 def hold(request: HoldRequest, key: str | None, request_id: str) -> tuple[dict[str, Any], bool]:
