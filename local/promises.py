@@ -227,7 +227,10 @@ def _refunds_fit(ledger: Ledger) -> Promise:
 
 
 def _disputes_decide(ledger: Ledger) -> Promise:
-    """A booking is frozen exactly while its bank disputes the payment, and has no seats once the bank has won."""
+    """A booking is frozen exactly while its bank disputes the payment, and has no seats once the bank has won.
+
+    While the bank has the money, or for good, none of it is asked for again as a refund.
+    """
     said: dict[str, set[str]] = {}
     for dispute in ledger.disputes:
         said.setdefault(dispute["payment_intent"], set()).add(dispute["status"])
@@ -239,6 +242,14 @@ def _disputes_decide(ledger: Ledger) -> Promise:
             "lost" in words or (booking["status"] == "frozen") != is_open
         ):
             wrong.append(f"{booking['id']}: {booking['status']}, {sorted(words)}")
+    contested = {intent for intent, words in said.items() if words & {*OPEN_DISPUTES, "lost"}}
+    wrong += [
+        f"{refund['id']}: {refund['status']}, {sorted(said[refund['payment_intent_id']])}"
+        for refund in ledger.refunds
+        if refund["payment_intent_id"] in contested
+        and refund["stripe_refund_id"] is None
+        and refund["status"] not in GONE
+    ]
     frozen = sum(1 for booking in ledger.bookings if booking["status"] == "frozen")
     return Promise(
         "a dispute freezes its booking, a lost one revokes it",
@@ -366,8 +377,11 @@ def _read(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str)
             SELECT b.id, b.status, b.payment_method, b.amount, b.currency, p.payment_intent_id
             FROM bookings b LEFT JOIN payment_intents_log p ON p.id = b.payment_id""").fetchall()
         refunds = conn.execute("""
-            SELECT f.id, f.amount, f.status, f.reason, f.stripe_refund_id, p.payment_intent_id
-            FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id""").fetchall()
+            SELECT f.id, f.amount, f.reason, f.stripe_refund_id, p.payment_intent_id,
+                   -- What Stripe would not make, however often it was asked: a person has been told of it.
+                   CASE WHEN f.status = 'failed' AND o.status = 'dead' THEN 'given up' ELSE f.status END AS status
+            FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id
+            LEFT JOIN outbox o ON o.refund_id = f.id""").fetchall()
         events = conn.execute("SELECT event_id, status, reason FROM webhook_events_log").fetchall()
         (overdue,) = conn.execute("""
             SELECT count(*)::integer AS effects FROM outbox
