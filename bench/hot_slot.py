@@ -57,6 +57,7 @@ async def measure(stand: Stand, rounds: int, seconds: float) -> list[Figure]:
             Spread.of([len(taken) / seconds for taken in limit]),
             Aim("at least", 0.6),
             note=f"{PROCESSES} processes of {CONNECTIONS // PROCESSES} threads",
+            why="the callers' Python shares its cores with the server",
         ),
         Figure(
             topic,

@@ -190,6 +190,7 @@ def _figures(webhooks: tuple[Side, Side], holds: tuple[Side, Side], empty: float
                 Spread.of(limit.rates),
                 rate_aim,
                 note=note,
+                why="whoever plays Lambda, the runtime client and the server share the same cores",
             ),
             Figure(
                 topic,

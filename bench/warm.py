@@ -29,7 +29,7 @@ class Act:
     scene: Callable[[Shop], Any]
     sql: Callable[[psycopg.Connection, Any], None]
     note: str = ""
-    why: str = ""
+    why: str = "Powertools' routing, a line of log and a flush of metrics beside little SQL"
 
 
 def _cleanup_event(shop: Shop) -> bytes:
