@@ -3,7 +3,7 @@
 import time
 
 # A minute of an address; Stripe's own retries of one endpoint with a wrong secret stay far below.
-ALLOWED = 30
+ALLOWED = 60
 MINUTE_SECONDS = 60.0
 REMEMBERED = 1024
 
