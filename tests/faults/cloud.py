@@ -164,6 +164,12 @@ class Cloud:
         answer = requests.put(f"{self.stack['stripe']['api_base']}/_emulator/faults", json=script, timeout=10)
         assert answer.status_code == 200, answer.text
 
+    def at_the_bank(self, path: str, **given: object) -> dict[str, Any]:
+        """What a customer's bank, or a person in the dashboard, does: the emulator's act of this path."""
+        answer = requests.post(f"{self.stack['stripe']['api_base']}/_emulator{path}", json=given, timeout=10)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def undelivered(self) -> list[dict[str, Any]]:
         """Events that Stripe still tries to deliver."""
         answer = requests.get(f"{self.stack['stripe']['api_base']}/_emulator/deliveries", timeout=10).json()

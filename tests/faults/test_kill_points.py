@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.emulator_process import eventually
 from tests.faults.cloud import ROOT, Cloud, Hold
 
 type Story = Callable[[Cloud], None]
@@ -192,25 +193,52 @@ def notification_is_sent_and_it_dies(cloud: Cloud) -> None:
     assert len({one["holdfast-delivery"] for one in headers}) == 1
 
 
-def refund_is_made_and_it_dies(cloud: Cloud) -> None:
+def refund_is_made_and_it_dies(point: str) -> Story:
     """Asked again, Stripe has one refund."""
-    hold, intent_id = paid_for(cloud)
-    cloud.faults(deliver=False)
-    cloud.confirm(intent_id)
-    cloud.rows("UPDATE slots SET starts_at = now() - interval '1 minute' WHERE id = %s", hold.slot_id)
-    cloud.die_at("outbox.after-refund")
-    cloud.faults()
-    cloud.delivered()
-    cloud.invoke("deliver-outbox")
-    assert cloud.has_died
-    cloud.come_to_rest()
-    (refund,) = cloud.stripe_client.v1.refunds.list({"payment_intent": intent_id}).data
-    assert cloud.rows(
-        "SELECT f.status, f.stripe_refund_id FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id "
-        "WHERE p.payment_intent_id = %s",
-        intent_id,
-    ) == [("succeeded", refund.id)]
-    assert (cloud.status(hold), cloud.seats(hold)) == ("expired", (0, 0))
+
+    def story(cloud: Cloud) -> None:
+        hold, intent_id = paid_for(cloud)
+        cloud.faults(deliver=False)
+        cloud.confirm(intent_id)
+        cloud.rows("UPDATE slots SET starts_at = now() - interval '1 minute' WHERE id = %s", hold.slot_id)
+        cloud.die_at(point)
+        cloud.faults()
+        cloud.delivered()
+        cloud.invoke("deliver-outbox")
+        # It may have been the kick that took the refund up, and nobody waits for a kick.
+        eventually(lambda: cloud.has_died, within=20)
+        cloud.come_to_rest()
+        (refund,) = cloud.stripe_client.v1.refunds.list({"payment_intent": intent_id}).data
+        assert cloud.rows(
+            "SELECT f.status, f.stripe_refund_id FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id "
+            "WHERE p.payment_intent_id = %s",
+            intent_id,
+        ) == [("succeeded", refund.id)]
+        assert (cloud.status(hold), cloud.seats(hold)) == ("expired", (0, 0))
+
+    return story
+
+
+def dispute_is_told_and_it_dies(point: str) -> Story:
+    """Stripe tells it again: the booking is frozen once, and restored when the dispute is won."""
+
+    def story(cloud: Cloud) -> None:
+        hold, intent_id = paid_for(cloud)
+        cloud.confirm(intent_id)
+        cloud.delivered()
+        cloud.die_at(point)
+        dispute_id = cloud.at_the_bank("/disputes", payment_intent=intent_id)["id"]
+        cloud.delivered()
+        assert cloud.has_died
+        booking = "SELECT status, payment_status, version FROM bookings WHERE reservation_id = %s"
+        assert cloud.rows(booking, hold.id) == [("frozen", "disputed", 2)]
+        assert cloud.broken_promises() == []
+        cloud.at_the_bank(f"/disputes/{dispute_id}", outcome="won")
+        cloud.delivered()
+        assert cloud.rows(booking, hold.id) == [("confirmed", "paid", 3)]
+        assert_sold(cloud, hold)
+
+    return story
 
 
 def paid_unheard(cloud: Cloud) -> tuple[Hold, str]:
@@ -337,7 +365,12 @@ STORIES: dict[str, tuple[str, Story]] = {
     "reconcile.stray-closed": ("reconcile.stray-closed", reconciliation_dies_after_closing_a_stray),
     "replay.reopened": ("replay.reopened", replay_dies),
     "outbox.after-notification": ("outbox.after-notification", notification_is_sent_and_it_dies),
-    "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies),
+    "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies("outbox.after-refund")),
+    "ledger.before-commit": ("ledger.before-commit", refund_is_made_and_it_dies("ledger.before-commit")),
+    "webhook.before-commit, of a dispute": (
+        "webhook.before-commit",
+        dispute_is_told_and_it_dies("webhook.before-commit"),
+    ),
 }
 
 

@@ -20,7 +20,7 @@ SESSION_TYPES = [
     f"checkout.session.{what}"
     for what in ("completed", "async_payment_succeeded", "async_payment_failed", "expired")
 ]
-KEPT_TYPES = [
+LEDGER_TYPES = [
     "charge.refunded",
     *(f"refund.{what}" for what in ("created", "updated", "failed")),
     *(
@@ -157,9 +157,9 @@ def test_any_other_type_is_ignored_before_any_gate(app: App, event_type: str) ->
     assert app.value("SELECT status FROM webhook_events_log") == "ignored"
 
 
-@pytest.mark.parametrize("event_type", KEPT_TYPES)
-def test_refunds_and_disputes_are_kept(app: App, event_type: str) -> None:
-    """Verified and recorded, to be acted on later: parked with its payload, again each time it comes."""
+@pytest.mark.parametrize("event_type", LEDGER_TYPES)
+def test_a_refund_or_dispute_of_no_payment_of_ours_is_parked(app: App, event_type: str) -> None:
+    """Kept with its payload, and tried again each time it comes."""
     event = event_of(event_type, {"id": "re_1", "object": "refund", "payment_intent": "pi_1", "amount": 5})
     assert [app.outcome(event) for _ in range(2)] == ["parked", "parked"]
     row = app.row(
