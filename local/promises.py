@@ -167,10 +167,11 @@ def _never_booked_unpaid(ledger: Ledger) -> Promise:
 
 
 def _one_live_payment(ledger: Ledger) -> Promise:
+    closed = _of_closed_pages(ledger)
     live = Counter(
         intent["metadata"].get(RESERVATION_ID)
         for intent in ledger.intents.values()
-        if intent["status"] not in ("succeeded", "canceled")
+        if intent["status"] not in ("succeeded", "canceled") and intent["id"] not in closed
     )
     several = [f"{reservation}: {times}" for reservation, times in live.items() if times > 1]
     known = {payment["payment_intent_id"] for payment in ledger.payments}
@@ -262,8 +263,13 @@ def _disputes_decide(ledger: Ledger) -> Promise:
 
 def _seats_go_after_their_payment(ledger: Ledger) -> Promise:
     """A payment that a buyer could still complete belongs to a hold that still has its seats."""
+    closed = _of_closed_pages(ledger)
     open_payments = [
-        *((intent["id"], intent) for intent in ledger.intents.values() if intent["status"] not in OVER),
+        *(
+            (intent["id"], intent)
+            for intent in ledger.intents.values()
+            if intent["status"] not in OVER and intent["id"] not in closed
+        ),
         *((session["id"], session) for session in ledger.sessions if session["status"] == "open"),
     ]
     dangling: list[str] = []
@@ -329,6 +335,11 @@ def _invariants(ledger: Ledger) -> Promise:
     return Promise(
         "the invariants hold", f"{len(rows)} violations", _told("invariant_violations", rows), "", not rows
     )
+
+
+def _of_closed_pages(ledger: Ledger) -> set[str]:
+    """The intents of pages that are submitted or expired: whatever their status, no buyer can come back to them."""
+    return {session["payment_intent"] for session in ledger.sessions if session["status"] != "open"}
 
 
 def _going_back(ledger: Ledger) -> Counter[str]:
