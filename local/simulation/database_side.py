@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from local.postgres import SUPERUSER
 
 # Units and bookings of each slot; the last one is sold in reais, where vouchers are to be had.
-SLOTS = ((2, 2), (3, 2), (1, 1), (2, 2))
+SLOTS = ((3, 3), (3, 2), (1, 1), (4, 3))
 OFFERINGS = (("simulated", "eur"), ("simulado", "brl"))
 MOST_HOLDS = 5
 KEPT = ("schema_migrations", "offerings", "add_ons")

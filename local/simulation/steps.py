@@ -14,6 +14,8 @@ type Step = dict[str, Any]
 
 SLOTS = 4
 CUSTOMERS = 4
+WHOLE_STORY = 0.7  # of the holds that end by force, their seats are taken and they are paid
+PAID_ONCE = 0.8  # of those who have tried a card that works try no other
 REMEMBERED = 6  # holds: of older ones nothing new is heard
 MODES = ("payment_intent", "checkout_session")
 METHODS = (
@@ -64,13 +66,15 @@ class _Maker:
         self.holds: list[int] = []
         self.asked_to_pay: list[int] = []
         self.paid: list[int] = []
+        self.slot_of: dict[int, int] = {}
+        self.coming: list[Step] = []
         self.acts: Sequence[tuple[float, Callable[[], Step]]] = (
-            (15, self.hold),
+            (12, self.hold),
             (14, self.pay),
-            (14, self.confirm),
-            (24, self.deliver),
+            (16, self.confirm),
+            (22, self.deliver),
             (3, self.cancel),
-            (5, self.expire),
+            (4, self.expire),
             (5, lambda: self.called({"do": "cleanup"})),
             (4, lambda: self.called({"do": "outbox"})),
             (3, lambda: self.called({"do": "reconcile"})),
@@ -81,9 +85,9 @@ class _Maker:
             (1.5, self.end_refund),
             (2.5, self.dispute),
             (3, self.decide),
-            (2, self.settle),
+            (2.5, self.settle),
             (1, lambda: self.about_a_hold({"do": "second intent", "paid": self.chance.random() < 0.5})),
-            (1.5, lambda: self.about_a_hold({"do": "end by force"})),
+            (2, self.end_by_force),
             (1.5, self.clock),
             (0.3, lambda: {"do": "begin", "slot": self.chance.randrange(SLOTS)}),
             (0.25, lambda: {"do": "restart", "meanwhile": self.deliver()}),
@@ -96,7 +100,7 @@ class _Maker:
         made: list[Step] = []
         right_at = -1
         while len(made) < count:
-            step = self.chance.choices(makers, weights)[0]()
+            step = self.coming.pop(0) if self.coming else self.chance.choices(makers, weights)[0]()
             if step["do"] == "clock":
                 right_at = len(made) + 1 + self.chance.randint(*CLOCK_STEPS)
             made.append(step)
@@ -138,6 +142,7 @@ class _Maker:
         first = chance.randrange(SLOTS) if slot is None else slot
         slots = [first, (first + 1) % (SLOTS - 1)] if first < SLOTS - 1 and chance.random() < 0.2 else [first]
         chance.shuffle(slots)
+        self.slot_of[self.labels] = first
         return self.called(
             {
                 "do": "hold",
@@ -151,15 +156,17 @@ class _Maker:
     def pay(self) -> Step:
         mode = MODES[self.chance.random() < 0.35]
         step = self.about_a_hold({"do": "pay", "mode": mode, "key": self.chance.randrange(2)})
-        if step["do"] == "pay":
+        if step["do"] == "pay" and step["hold"] not in self.asked_to_pay:
             self.asked_to_pay.append(step["hold"])
         return self.called(step)
 
     def confirm(self) -> Step:
         step = {"do": "confirm", "method": self.chance.choice(METHODS), "fails": self.chance.random() < 0.2}
         step = self.about_a_hold(step, self.asked_to_pay)
-        if step["do"] == "confirm":
+        if step["do"] == "confirm" and step["hold"] in self.asked_to_pay:
             self.paid.append(step["hold"])
+            if "Declined" not in step["method"] and self.chance.random() < PAID_ONCE:
+                self.asked_to_pay.remove(step["hold"])
         return step
 
     def deliver(self) -> Step:
@@ -175,6 +182,19 @@ class _Maker:
 
     def expire(self) -> Step:
         return self.about_a_hold({"do": "expire"})
+
+    def end_by_force(self) -> Step:
+        """Late money: others take the seats of a hold that is gone, and then it is paid; it may be disputed as well."""
+        chance = self.chance
+        step = self.about_a_hold({"do": "end by force"}, self.asked_to_pay)
+        if step["do"] == "hold" or chance.random() > WHOLE_STORY:
+            return step
+        same, newest = {"hold": step["hold"]}, {"do": "deliver", "picks": [0.999] * 4}
+        others = [self.hold(self.slot_of[step["hold"]]) for _ in range(chance.randint(0, 3))]
+        self.coming = [*others, {"do": "confirm", "method": "pm_card_visa", "fails": False} | same, newest]
+        if chance.random() < 0.4:
+            self.coming += [{"do": "dispute", "inquiry": False} | same, newest, {"do": "outbox"}]
+        return step
 
     def refund(self) -> Step:
         return self.about_a_hold({"do": "refund", "part": self.chance.choice((0.3, 0.5, 1.0))}, self.paid)
@@ -218,7 +238,13 @@ class _Maker:
             lambda: [self.called({"do": "cleanup"}), self.called({"do": "reconcile"}), self.confirm() | same],
             lambda: [self.refund() | same, self.dispute() | same, {"do": "outbox"}, self.deliver()],
         )
-        return {"do": "at once", "steps": chance.choice(kinds)()}
+        burst = {"do": "at once", "steps": chance.choice(kinds)()}
+        unpaid = [hold for hold in self.holds[-REMEMBERED:] if hold not in self.asked_to_pay]
+        dead = [hold for hold in unpaid if self.slot_of[hold] == slot]
+        if not dead or chance.random() > 0.7:
+            return burst
+        self.coming = [burst]
+        return {"do": "expire", "hold": dead[0]}
 
 
 def size_of(steps: Sequence[Step]) -> int:

@@ -88,10 +88,12 @@ class StripeSide:
 
     async def live_intents(self) -> Counter[str]:
         """How many payments could be made now, by reservation; second ones that Stripe made by mistake do not count."""
+        sessions = await self.list_all("checkout/sessions")
+        closed = {session["payment_intent"] for session in sessions if session["status"] != "open"}
         return Counter(
             intent["metadata"][RESERVATION_ID]
             for intent in await self.list_all("payment_intents")
-            if intent["status"] not in OVER and intent["id"] not in self.forgotten
+            if intent["status"] not in OVER and intent["id"] not in self.forgotten | closed
         )
 
     async def end_what_is_pending(self, *, well: bool) -> None:
