@@ -66,6 +66,19 @@ def test_a_webhook_on_a_live_hold_is_two_round_trips(app: App, proxy: Proxy) -> 
 
 
 @on_every_postgres
+def test_a_webhook_about_a_refund_or_a_dispute_is_two_round_trips(app: App, proxy: Proxy) -> None:
+    """The ledger is read with the locks, and written with the mark and COMMIT."""
+    payment = app.booked(app.slot())
+    for path, given in (("/refunds", {"amount": 1000}), ("/disputes", {"inquiry": True})):
+        status, made = app.emulator.act(path, payment_intent=payment.intent_id, **given)
+        assert status == 200, made
+        event = app.events(made["id"])[0]
+        proxy.count()
+        assert app.outcome(event) == "processed"
+        assert proxy.count() == 2
+
+
+@on_every_postgres
 def test_the_cleanup_of_unpaid_holds_is_one_round_trip_a_batch(
     app: App, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
