@@ -55,7 +55,7 @@ def test_control_without_claim_and_locks_an_event_is_several_bookings(shop: Shop
     rewrite_function(
         shop.owner_url,
         "claim_webhook_event",
-        ("ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + 1", ""),
+        ("ON CONFLICT (event_id) DO UPDATE SET deliveries = e.deliveries + excluded.deliveries", ""),
     )
     rewrite_function(shop.owner_url, "lock_payment", ("FOR NO KEY UPDATE", ""))
     rewrite_function(shop.owner_url, "lock_slots_of", ("ORDER BY id FOR NO KEY UPDATE", ""))
