@@ -8,7 +8,7 @@ from local.simulation.rest import broken_at_rest, broken_now
 from local.simulation.steps import Step, size_of
 from local.simulation.world import World
 
-LOOKS_EVERY = 10  # steps
+LOOKS_EVERY, ASKS_EVERY = 2, 10  # steps: at the database, and at Stripe as well
 
 
 @dataclass
@@ -40,10 +40,10 @@ async def simulate(
         await world.do(step)
         run.done = size_of(steps[:number])
         if number % LOOKS_EVERY == 0 or world.wrong:
-            run.broken = await broken_now(world)
+            run.broken = await broken_now(world, asks_stripe=number % ASKS_EVERY == 0)
             if run.broken:
                 break
     else:
-        run.broken = await broken_now(world) or await broken_at_rest(world)
+        run.broken = await broken_now(world, asks_stripe=True) or await broken_at_rest(world)
     run.seconds = time.monotonic() - began
     return run

@@ -14,6 +14,7 @@ type Step = dict[str, Any]
 
 SLOTS = 4
 CUSTOMERS = 4
+NEWEST = [0.999, 0.96, 0.92, 0.88, 0.84]  # events
 WHOLE_STORY = 0.7  # of the holds that end by force, their seats are taken and they are paid
 PAID_ONCE = 0.8  # of those who have tried a card that works try no other
 REMEMBERED = 6  # holds: of older ones nothing new is heard
@@ -189,7 +190,7 @@ class _Maker:
         step = self.about_a_hold({"do": "end by force"}, self.asked_to_pay)
         if step["do"] == "hold" or chance.random() > WHOLE_STORY:
             return step
-        same, newest = {"hold": step["hold"]}, {"do": "deliver", "picks": [0.999] * 4}
+        same, newest = {"hold": step["hold"]}, {"do": "deliver", "picks": NEWEST}
         others = [self.hold(self.slot_of[step["hold"]]) for _ in range(chance.randint(0, 3))]
         self.coming = [*others, {"do": "confirm", "method": "pm_card_visa", "fails": False} | same, newest]
         if chance.random() < 0.4:
