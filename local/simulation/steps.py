@@ -120,7 +120,7 @@ class _Maker:
             point for point in self.kill_points if point.partition(".")[0] in DIES_AT.get(str(step["do"]), ())
         ]
         if points and chance.random() < CRASHES:
-            step["dies"] = chance.choice(points)
+            step["dies"] = chance.sample(points, k=min(2, len(points)))
         if chance.random() < CUTS:
             step["cut"] = [chance.choice(CUT_BATCHES), self.pick()]
         if chance.random() < STRUCK:

@@ -98,7 +98,7 @@ class World:
         if step["do"] == "deliver":
             await self.stripe.look_for_events()
         if "dies" in step:
-            self.traps.set([step["dies"]])
+            self.traps.set(step["dies"])
         if "cut" in step:
             self.network.armed = step["cut"][0], step["cut"][1]
         if "stripe" in step:

@@ -26,15 +26,14 @@ def test_everything_that_can_happen_happens() -> None:
     """A few thousand steps have every kind of act, alone or at once with others, and every way to break it."""
     steps = [act for step in make_steps("kinds", 4000) for act in (step, *step.get("steps", ()))]
     kinds = {step["do"] for step in steps}
-    deaths = {step["dies"] for step in steps if "dies" in step}
+    deaths = {point for step in steps for point in step.get("dies", ())}
 
     assert kinds >= {
         *("hold", "hold again", "pay", "confirm", "cancel", "deliver", "drop", "cleanup", "outbox", "reconcile"),
         *("replay", "expire", "wait", "refund", "end refund", "dispute", "decide", "settle", "second intent"),
         *("end by force", "clock", "begin", "restart", "at once"),
     }  # fmt: skip
-    assert deaths <= set(kill_points())
-    assert len(deaths) > len(kill_points()) / 2
+    assert deaths == set(kill_points())
     assert any("cut" in step for step in steps)
     assert {step["stripe"][0] for step in steps if "stripe" in step} == {
         *("timeout before", "timeout after", "429", "500")
