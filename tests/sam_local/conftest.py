@@ -29,7 +29,9 @@ WARMING = (
     "create-payment-intent",
     "stripe-webhook-unsigned",
     "reservation-cleanup",
+    "reconcile-payments",
     "deliver-outbox",
+    "health-live",
 )
 FUNCTIONS = {name: each.logical_id for name, each in load_template(TEMPLATE).functions.items()}
 MIGRATE = "migrate"
@@ -130,7 +132,7 @@ def cloud(
                 "webhook_secrets": [WEBHOOK_SECRET],
             },
         }
-        warming = step("sam local start-lambda, and a container for each function of a purchase")
+        warming = step("sam local start-lambda, and containers for what follows")
         with warming, ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda event: _first_call(base_url, event), WARMING))
         yield running
