@@ -4,17 +4,13 @@ Meant for a moment at which nothing is on its way: the buyers are served, the we
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
-import stripe
-from psycopg.rows import dict_row
+from local.records import Records, read_records
 
 # What stripe_gateway writes into the metadata of all that it makes. Written out here and not imported: who judges
 # takes nothing from the judged.
-PAYMENT_ID = "holdfast_payment_id"
 RESERVATION_ID = "holdfast_reservation_id"
 REFUND_ID = "holdfast_refund_id"
 
@@ -28,8 +24,6 @@ SETTLED = ("processed", "ignored", "stale", "parked", "quarantined", "dead")
 OVER = ("succeeded", "canceled", "processing")
 SHOWN = 3
 
-type Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -42,39 +36,21 @@ class Promise:
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """Everything that the promises are about, as both sides have it."""
-
-    slots: Sequence[Row]
-    holds: Mapping[str, Row]
-    payments: Sequence[Row]
-    bookings: Sequence[Row]
-    refunds: Sequence[Row]
-    events: Sequence[Row]
-    overdue_effects: int
-    violations: Sequence[Row]
-    intents: Mapping[str, Row]
-    sessions: Sequence[Row]
-    stripe_refunds: Sequence[Row]
-    disputes: Sequence[Row]
-
-
 def check_promises(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str) -> list[Promise]:
     """Every promise with its evidence; `database_admin_url` is the owner's."""
-    ledger = _read(database_admin_url, stripe_api_base, stripe_secret_key)
+    records = read_records(database_admin_url, stripe_api_base, stripe_secret_key)
     return [
-        _never_sold_twice(ledger),
-        _never_charged_for_nothing(ledger),
-        _never_charged_twice(ledger),
-        _never_booked_unpaid(ledger),
-        _one_live_payment(ledger),
-        _refunds_fit(ledger),
-        _disputes_decide(ledger),
-        _seats_go_after_their_payment(ledger),
-        _no_dead_holds(ledger),
-        _never_lost(ledger),
-        _invariants(ledger),
+        _never_sold_twice(records),
+        _never_charged_for_nothing(records),
+        _never_charged_twice(records),
+        _never_booked_unpaid(records),
+        _one_live_payment(records),
+        _refunds_fit(records),
+        _disputes_decide(records),
+        _seats_go_after_their_payment(records),
+        _no_dead_holds(records),
+        _never_lost(records),
+        _invariants(records),
     ]
 
 
@@ -83,16 +59,16 @@ def broken(promises: Iterable[Promise]) -> list[Promise]:
     return [promise for promise in promises if not promise.held]
 
 
-def _never_sold_twice(ledger: Ledger) -> Promise:
+def _never_sold_twice(records: Records) -> Promise:
     """Counted from holds and bookings themselves, not from the counters that guard them."""
     oversold = [
         f"{slot['id']}: {slot['units']} of {slot['max_units']} units, {slot['parties']} of {slot['max_bookings']} bookings"
-        for slot in ledger.slots
+        for slot in records.slots
         if slot["units"] > slot["max_units"] or slot["parties"] > slot["max_bookings"]
     ]
-    sold = sum(slot["units"] for slot in ledger.slots)
-    busy = sum(1 for slot in ledger.slots if slot["units"])
-    room = sum(slot["max_units"] for slot in ledger.slots if slot["units"])
+    sold = sum(slot["units"] for slot in records.slots)
+    busy = sum(1 for slot in records.slots if slot["units"])
+    room = sum(slot["max_units"] for slot in records.slots if slot["units"])
     return Promise(
         "no seat is sold twice",
         f"{sold} seats",
@@ -102,15 +78,15 @@ def _never_sold_twice(ledger: Ledger) -> Promise:
     )
 
 
-def _never_charged_for_nothing(ledger: Ledger) -> Promise:
-    bookings = {booking["payment_intent_id"]: booking["status"] for booking in ledger.bookings}
+def _never_charged_for_nothing(records: Records) -> Promise:
+    bookings = {booking["payment_intent_id"]: booking["status"] for booking in records.bookings}
     unseated = {
         refund["payment_intent_id"]
-        for refund in ledger.refunds
+        for refund in records.refunds
         if refund["status"] not in GONE and refund["reason"].startswith(NEVER_SEATED)
     }
-    back, contested = _going_back(ledger), _contested(ledger)
-    paid = [intent for intent in ledger.intents.values() if intent["status"] == "succeeded"]
+    back, contested = _going_back(records), _contested(records)
+    paid = [intent for intent in records.intents.values() if intent["status"] == "succeeded"]
     wrong: list[str] = []
     for intent in paid:
         booking, returned = bookings.get(intent["id"]), back[intent["id"]]
@@ -130,11 +106,11 @@ def _never_charged_for_nothing(ledger: Ledger) -> Promise:
     )
 
 
-def _never_charged_twice(ledger: Ledger) -> Promise:
-    back, contested = _going_back(ledger), _contested(ledger)
+def _never_charged_twice(records: Records) -> Promise:
+    back, contested = _going_back(records), _contested(records)
     kept = Counter(
         intent["metadata"].get(RESERVATION_ID)
-        for intent in ledger.intents.values()
+        for intent in records.intents.values()
         if intent["status"] == "succeeded"
         and back[intent["id"]] < intent["amount_received"]
         and intent["id"] not in contested
@@ -149,12 +125,12 @@ def _never_charged_twice(ledger: Ledger) -> Promise:
     )
 
 
-def _never_booked_unpaid(ledger: Ledger) -> Promise:
-    paid = [booking for booking in ledger.bookings if booking["payment_method"] == "pay_now"]
+def _never_booked_unpaid(records: Records) -> Promise:
+    paid = [booking for booking in records.bookings if booking["payment_method"] == "pay_now"]
     unpaid = [
         f"{booking['id']}: {intent['amount_received'] if intent else 'no such intent'} for {booking['amount']}"
         for booking in paid
-        if (intent := ledger.intents.get(booking["payment_intent_id"])) is None
+        if (intent := records.intents.get(booking["payment_intent_id"])) is None
         or (intent["amount_received"], intent["currency"]) != (booking["amount"], booking["currency"])
     ]
     return Promise(
@@ -166,35 +142,35 @@ def _never_booked_unpaid(ledger: Ledger) -> Promise:
     )
 
 
-def _one_live_payment(ledger: Ledger) -> Promise:
-    closed = _of_closed_pages(ledger)
+def _one_live_payment(records: Records) -> Promise:
+    closed = _of_closed_pages(records)
     live = Counter(
         intent["metadata"].get(RESERVATION_ID)
-        for intent in ledger.intents.values()
+        for intent in records.intents.values()
         if intent["status"] not in ("succeeded", "canceled") and intent["id"] not in closed
     )
     several = [f"{reservation}: {times}" for reservation, times in live.items() if times > 1]
-    known = {payment["payment_intent_id"] for payment in ledger.payments}
+    known = {payment["payment_intent_id"] for payment in records.payments}
     unknown = [
-        f"{intent['id']} ({intent['status']})" for intent in ledger.intents.values()
+        f"{intent['id']} ({intent['status']})" for intent in records.intents.values()
         if intent["id"] not in known and intent["status"] != "canceled"
     ]  # fmt: skip
     return Promise(
         "a reservation has one payment at a time",
-        f"{len(ledger.intents)} intents",
-        _told(f"{len(ledger.payments)} payments are recorded", unknown),
+        f"{len(records.intents)} intents",
+        _told(f"{len(records.payments)} payments are recorded", unknown),
         _told(f"{sum(live.values())} intents are open", several),
         not several and not unknown,
     )
 
 
-def _refunds_fit(ledger: Ledger) -> Promise:
+def _refunds_fit(records: Records) -> Promise:
     """Each of Stripe's refunds, by whomever it was made, is one row of ours; none is there twice, or too much."""
-    rows = {refund["stripe_refund_id"]: refund for refund in ledger.refunds}
+    rows = {refund["stripe_refund_id"]: refund for refund in records.refunds}
     sent = [
         refund
-        for refund in ledger.stripe_refunds
-        if refund["status"] not in GONE and refund["payment_intent"] in ledger.intents
+        for refund in records.stripe_refunds
+        if refund["status"] not in GONE and refund["payment_intent"] in records.intents
     ]
     wrong: list[str] = []
     returned: Counter[str] = Counter()
@@ -209,15 +185,15 @@ def _refunds_fit(ledger: Ledger) -> Promise:
     wrong += [
         f"{intent_id}: {amount} goes back"
         for intent_id, amount in returned.items()
-        if amount > ledger.intents[intent_id]["amount_received"]
+        if amount > records.intents[intent_id]["amount_received"]
     ]
     at_stripe = {refund["id"] for refund in sent}
     wrong += [
         f"{refund['id']}: not at stripe"
-        for refund in ledger.refunds
+        for refund in records.refunds
         if refund["status"] == "succeeded" and refund["stripe_refund_id"] not in at_stripe
     ]
-    due = [refund for refund in ledger.refunds if refund["status"] not in GONE]
+    due = [refund for refund in records.refunds if refund["status"] not in GONE]
     return Promise(
         "a refund is sent once and never exceeds what was paid",
         f"{len(due)} refunds",
@@ -227,16 +203,16 @@ def _refunds_fit(ledger: Ledger) -> Promise:
     )
 
 
-def _disputes_decide(ledger: Ledger) -> Promise:
+def _disputes_decide(records: Records) -> Promise:
     """A booking is frozen exactly while its bank disputes the payment, and has no seats once the bank has won.
 
     While the bank has the money, or for good, none of it is asked for again as a refund.
     """
     said: dict[str, set[str]] = {}
-    for dispute in ledger.disputes:
+    for dispute in records.disputes:
         said.setdefault(dispute["payment_intent"], set()).add(dispute["status"])
     wrong: list[str] = []
-    for booking in ledger.bookings:
+    for booking in records.bookings:
         words = said.get(booking["payment_intent_id"] or "", set())
         is_open = bool(words & set(OPEN_DISPUTES))
         if booking["status"] in ("confirmed", "frozen") and (
@@ -246,40 +222,40 @@ def _disputes_decide(ledger: Ledger) -> Promise:
     contested = {intent for intent, words in said.items() if words & {*OPEN_DISPUTES, "lost"}}
     wrong += [
         f"{refund['id']}: {refund['status']}, {sorted(said[refund['payment_intent_id']])}"
-        for refund in ledger.refunds
+        for refund in records.refunds
         if refund["payment_intent_id"] in contested
         and refund["stripe_refund_id"] is None
         and refund["status"] not in GONE
     ]
-    frozen = sum(1 for booking in ledger.bookings if booking["status"] == "frozen")
+    frozen = sum(1 for booking in records.bookings if booking["status"] == "frozen")
     return Promise(
         "a dispute freezes its booking, a lost one revokes it",
-        f"{len(ledger.disputes)} disputes",
+        f"{len(records.disputes)} disputes",
         _told(f"{frozen} bookings are frozen", wrong),
-        f"{sum(1 for dispute in ledger.disputes if dispute['status'] in OPEN_DISPUTES)} are open",
+        f"{sum(1 for dispute in records.disputes if dispute['status'] in OPEN_DISPUTES)} are open",
         not wrong,
     )
 
 
-def _seats_go_after_their_payment(ledger: Ledger) -> Promise:
+def _seats_go_after_their_payment(records: Records) -> Promise:
     """A payment that a buyer could still complete belongs to a hold that still has its seats."""
-    closed = _of_closed_pages(ledger)
+    closed = _of_closed_pages(records)
     open_payments = [
         *(
             (intent["id"], intent)
-            for intent in ledger.intents.values()
+            for intent in records.intents.values()
             if intent["status"] not in OVER and intent["id"] not in closed
         ),
-        *((session["id"], session) for session in ledger.sessions if session["status"] == "open"),
+        *((session["id"], session) for session in records.sessions if session["status"] == "open"),
     ]
     dangling: list[str] = []
     for stripe_id, made in open_payments:
-        hold = ledger.holds.get(made["metadata"].get(RESERVATION_ID, ""))
+        hold = records.holds.get(made["metadata"].get(RESERVATION_ID, ""))
         if hold is None or hold["status"] != "active":
             dangling.append(
                 f"{stripe_id} ({made['status']}): {hold['status'] if hold else 'no such reservation'}"
             )
-    ended = Counter(hold["status"] for hold in ledger.holds.values())
+    ended = Counter(hold["status"] for hold in records.holds.values())
     return Promise(
         "seats go only after their payment is closed",
         f"{ended['expired'] + ended['cancelled']} holds ended unpaid",
@@ -289,73 +265,73 @@ def _seats_go_after_their_payment(ledger: Ledger) -> Promise:
     )
 
 
-def _no_dead_holds(ledger: Ledger) -> Promise:
+def _no_dead_holds(records: Records) -> Promise:
     """A hold that is over keeps its seats only while its money is on the way."""
     awaited = {
         intent["metadata"].get(RESERVATION_ID)
-        for intent in ledger.intents.values()
+        for intent in records.intents.values()
         if intent["status"] == "processing"
     } | {
         session["metadata"].get(RESERVATION_ID)
-        for session in ledger.sessions
+        for session in records.sessions
         if (session["status"], session["payment_status"]) == ("complete", "unpaid")
     }
-    active = [hold for hold in ledger.holds.values() if hold["status"] == "active"]
+    active = [hold for hold in records.holds.values() if hold["status"] == "active"]
     dead = [f"{hold['id']}" for hold in active if hold["is_over"] and str(hold["id"]) not in awaited]
     return Promise(
         "no dead hold keeps seats",
-        f"{len(ledger.holds)} holds",
+        f"{len(records.holds)} holds",
         _told(f"{len(active)} are active", dead),
         f"{len(awaited)} wait for money on its way",
         not dead,
     )
 
 
-def _never_lost(ledger: Ledger) -> Promise:
+def _never_lost(records: Records) -> Promise:
     """Every event has come to an end, or waits where it is seen and done again."""
     waiting = [
         f"{event['event_id']} {event['status']}: {event['reason']}"
-        for event in ledger.events
+        for event in records.events
         if event["status"] not in SETTLED
     ]
-    ends = Counter(event["status"] for event in ledger.events)
+    ends = Counter(event["status"] for event in records.events)
     told = ", ".join(f"{count} {status}" for status, count in ends.most_common())
-    late = [f"{ledger.overdue_effects} effects are overdue"] if ledger.overdue_effects else []
+    late = [f"{records.overdue_effects} effects are overdue"] if records.overdue_effects else []
     return Promise(
         "no event is lost",
-        f"{len(ledger.events)} events",
+        f"{len(records.events)} events",
         _told(told, [*waiting, *late]),
         "",
         not waiting and not late,
     )
 
 
-def _invariants(ledger: Ledger) -> Promise:
-    rows = [f"{row['invariant']}: {row['subject_id']} {row['detail']}" for row in ledger.violations]
+def _invariants(records: Records) -> Promise:
+    rows = [f"{row['invariant']}: {row['subject_id']} {row['detail']}" for row in records.violations]
     return Promise(
         "the invariants hold", f"{len(rows)} violations", _told("invariant_violations", rows), "", not rows
     )
 
 
-def _of_closed_pages(ledger: Ledger) -> set[str]:
+def _of_closed_pages(records: Records) -> set[str]:
     """The intents of pages that are submitted or expired: whatever their status, no buyer can come back to them."""
-    return {session["payment_intent"] for session in ledger.sessions if session["status"] != "open"}
+    return {session["payment_intent"] for session in records.sessions if session["status"] != "open"}
 
 
-def _going_back(ledger: Ledger) -> Counter[str]:
+def _going_back(records: Records) -> Counter[str]:
     """What has gone back or is due to, by intent."""
     back: Counter[str] = Counter()
-    for refund in ledger.refunds:
+    for refund in records.refunds:
         if refund["status"] not in GONE:
             back[refund["payment_intent_id"]] += refund["amount"]
     return back
 
 
-def _contested(ledger: Ledger) -> set[str]:
+def _contested(records: Records) -> set[str]:
     """The intents whose money the customer's bank has, or has for now."""
     return {
         dispute["payment_intent"]
-        for dispute in ledger.disputes
+        for dispute in records.disputes
         if dispute["status"] in (*OPEN_DISPUTES, "lost")
     }
 
@@ -365,62 +341,3 @@ def _told(summary: str, wrong: list[str]) -> str:
         return summary
     more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
     return f"{summary}; BROKEN {'; '.join(wrong[:SHOWN])}{more}"
-
-
-def _read(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str) -> Ledger:
-    with psycopg.Connection[dict[str, Any]].connect(database_admin_url, row_factory=dict_row) as conn:
-        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # one moment for all of it
-        slots = conn.execute("""
-            SELECT s.id, s.max_units, s.max_bookings, coalesce(sum(t.units), 0)::integer AS units,
-                   count(t.units)::integer AS parties
-            FROM slots s LEFT JOIN (
-                SELECT i.slot_id, i.units FROM reservation_items i JOIN ticket_reservations r ON r.id = i.reservation_id
-                WHERE r.status = 'active'
-                UNION ALL
-                SELECT i.slot_id, i.units FROM booking_items i JOIN bookings b ON b.id = i.booking_id
-                WHERE b.status IN ('confirmed', 'frozen')
-            ) t ON t.slot_id = s.id GROUP BY s.id""").fetchall()
-        holds = conn.execute(
-            "SELECT id, status, expires_at <= now() AS is_over FROM ticket_reservations"
-        ).fetchall()
-        payments = conn.execute("SELECT id, payment_intent_id FROM payment_intents_log").fetchall()
-        bookings = conn.execute("""
-            SELECT b.id, b.status, b.payment_method, b.amount, b.currency, p.payment_intent_id
-            FROM bookings b LEFT JOIN payment_intents_log p ON p.id = b.payment_id""").fetchall()
-        refunds = conn.execute("""
-            SELECT f.id, f.amount, f.reason, f.stripe_refund_id, p.payment_intent_id,
-                   -- What Stripe would not make, however often it was asked: a person has been told of it.
-                   CASE WHEN f.status = 'failed' AND o.status = 'dead' THEN 'given up' ELSE f.status END AS status
-            FROM refunds f JOIN payment_intents_log p ON p.id = f.payment_id
-            LEFT JOIN outbox o ON o.refund_id = f.id""").fetchall()
-        events = conn.execute("SELECT event_id, status, reason FROM webhook_events_log").fetchall()
-        (overdue,) = conn.execute("""
-            SELECT count(*)::integer AS effects FROM outbox
-            WHERE status = 'pending' AND next_attempt_at < now() - interval '5 minutes'""").fetchall()
-        violations = conn.execute("SELECT * FROM invariant_violations").fetchall()
-    client = stripe.StripeClient(
-        stripe_secret_key, base_addresses={"api": stripe_api_base}, max_network_retries=2
-    ).v1
-    everything = {"limit": 100}
-    intents = [_plain(intent) for intent in client.payment_intents.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - a page size is all they take here
-    sessions = [_plain(session) for session in client.checkout.sessions.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
-    sent = [_plain(refund) for refund in client.refunds.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
-    disputes = [_plain(dispute) for dispute in client.disputes.list(everything).auto_paging_iter()]  # pyright: ignore[reportArgumentType] - as above
-    return Ledger(
-        slots=slots,
-        holds={str(hold["id"]): hold for hold in holds},
-        payments=payments,
-        bookings=bookings,
-        refunds=refunds,
-        events=events,
-        overdue_effects=overdue["effects"],
-        violations=violations,
-        intents={intent["id"]: intent for intent in intents if PAYMENT_ID in intent["metadata"]},
-        sessions=[session for session in sessions if PAYMENT_ID in session["metadata"]],
-        stripe_refunds=sent,
-        disputes=disputes,
-    )
-
-
-def _plain(stripe_object: stripe.StripeObject) -> dict[str, Any]:
-    return stripe_object.to_dict()

@@ -1,6 +1,7 @@
 """Refunds: ours, and those that a person makes at Stripe; pending, failed, told in any order, sent once."""
 
 from collections.abc import Generator
+from random import Random
 from typing import Any
 
 import pytest
@@ -181,6 +182,36 @@ def test_a_refund_made_in_the_dashboard_is_recorded_and_counted_once(app: App, e
     app.invoke("deliver-outbox")
     assert alive_at_stripe(app, payment) == [1500]
     assert app.violations() == []
+
+
+def test_any_order_of_what_is_said_of_refunds_ends_the_same(app: App) -> None:
+    """One of ours that failed, and one made by hand that failed too: in any order, each of them twice."""
+    payment = refund_due(app, "pm_card_pendingRefund")
+    app.invoke("deliver-outbox")
+    end(app, app.value("SELECT stripe_refund_id FROM refunds"), "failed")
+    end(app, by_hand(app, payment, 1000), "failed")
+    by_hand(app, payment, 500)
+    events = [event for event in said_of_refunds(app, payment) if event["type"].startswith("refund.")]
+    ends = set[tuple[Any, ...]]()
+    for number in range(12):
+        order = [*events, *events]
+        Random(number).shuffle(order)
+        for place, event in enumerate(order):
+            app.outcome(event | {"id": f"evt_{number}_{place}"})
+        ends.add(tuple(app.rows("SELECT reason, status, amount, wanted_amount FROM refunds ORDER BY 1, 2")))
+        assert app.violations() == []
+        # As it was when ours had been sent, and nothing had been heard of it.
+        app.rows("DELETE FROM refunds WHERE reason = 'made-at-stripe'")
+        app.rows(
+            "UPDATE refunds SET status = 'pending', amount = 4500, wanted_amount = NULL, failed_stripe_refund_ids = '{}'"
+        )
+    assert ends == {
+        (
+            ("made-at-stripe", "failed", 1000, None),
+            ("made-at-stripe", "pending", 500, None),
+            ("reservation-cancelled", "pending", 4000, 4500),
+        )
+    }
 
 
 def test_a_dashboard_refund_beside_one_of_ours_leaves_us_the_rest(app: App) -> None:

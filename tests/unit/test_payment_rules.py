@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.payment import Action, Decision, Hold, Observation, Payment, decide, reason_to_quarantine
+from domain.payment import (
+    Action,
+    Decision,
+    Hold,
+    Observation,
+    Payment,
+    decide,
+    reason_to_quarantine,
+    tells_news,
+)
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PAYMENT = Payment(
@@ -81,6 +90,23 @@ def test_an_older_status_is_not_noted() -> None:
     """A status that was true before the one on the row is stale; one of the same second is noted."""
     assert decide(PAYMENT, ACTIVE, OPEN).action is Action.NOTE
     assert decide(PAYMENT, ACTIVE, replace(OPEN, seen_at=NOW - timedelta(seconds=1))).action is Action.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("payment", "seen", "news"),
+    [
+        ({}, {}, True),
+        ({"status": OPEN.status}, {}, False),
+        ({"status": OPEN.status, "payment_intent_id": None}, {}, True),
+        ({"status": OPEN.status}, {"awaits_funds": True}, True),
+        ({"status": OPEN.status, "funds_awaited": True}, {"awaits_funds": True}, False),
+    ],
+)
+def test_asking_about_a_payment_of_which_all_is_known_tells_nothing_new(
+    payment: dict[str, Any], seen: dict[str, Any], news: bool
+) -> None:
+    """Another status, an id, or funds on their way are news; the same again is not."""
+    assert tells_news(replace(PAYMENT, **payment), replace(OPEN, **seen)) is news
 
 
 @pytest.mark.parametrize(
