@@ -31,7 +31,7 @@ ACTS: Mapping[str, str] = {
     "reconcile, payments": "claim_payments_to_ask",
     "end of a run": "finish_job",
 }
-UNTRIED = 0.9  # of the batches with a boundary that was never cut, so many are cut
+MOST_IN_A_ROW = 2  # cuts where none was before; then a batch passes, so that whoever tries again gets on
 PAUSE_S = (0.1, 0.6)  # between two cuts of what has been cut before
 
 
@@ -53,6 +53,7 @@ class CutPlan:
     cuts: Counter[tuple[tuple[str, ...], int]] = field(default_factory=Counter[tuple[tuple[str, ...], int]])
     shapes: set[tuple[str, ...]] = field(default_factory=set[tuple[str, ...]])
     enabled: bool = False
+    _in_a_row: Counter[tuple[str, ...]] = field(default_factory=Counter[tuple[str, ...]])
     _next_at: float = 0.0
 
     def boundary(self, batch: Batch) -> int | None:
@@ -63,7 +64,9 @@ class CutPlan:
         counts = [self.cuts[batch.steps, place] for place in range(len(batch.steps) + 1)]
         fewest = min(counts)
         if fewest == 0 and self._is_an_act(batch.steps):
-            if self.random.random() > UNTRIED:
+            self._in_a_row[batch.steps] += 1
+            if self._in_a_row[batch.steps] > MOST_IN_A_ROW:
+                self._in_a_row[batch.steps] = 0
                 return None
         elif time.monotonic() < self._next_at:
             return None
