@@ -135,6 +135,8 @@ def _send_refund(row: Mapping[str, Any], context: Context) -> None:
             row, context
         ):
             return
+        if row["attempt"] > MAX_ATTEMPTS:
+            raise DeliveryRefused("stripe has made the refund, and it has failed, again and again")
         made = _gateway().refund(intent, refund["amount"], refund["id"], key)
         kill_point("outbox.after-refund")
         ledger = enter_refunds(_database(), intent, [made], context)

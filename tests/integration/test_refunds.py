@@ -167,6 +167,23 @@ def test_a_refund_that_always_fails_is_dead_and_alarmed(app: App, logs: Logs) ->
     assert logs.lines("ERROR")
 
 
+def test_a_refund_that_is_made_and_fails_each_time_is_not_made_for_ever(app: App, logs: Logs) -> None:
+    """Stripe takes it twelve times, and each time it fails later: no thirteenth, a person has to send it."""
+    payment = refund_due(app)
+    for _ in range(12):
+        app.leases_over()
+        app.invoke("deliver-outbox")
+        end(app, app.value("SELECT stripe_refund_id FROM refunds"), "failed")
+        tell(app, payment)
+    app.leases_over()
+    logs.clear()
+    assert app.invoke("deliver-outbox")["dead"] == 1
+    assert rows(app) == [(4500, "failed", "reservation-cancelled")]
+    assert alive_at_stripe(app, payment) == []
+    assert len(app.value("SELECT failed_stripe_refund_ids FROM refunds")) == 12
+    assert logs.lines("ERROR")
+
+
 @pytest.mark.parametrize("event_type", ["refund.created", "charge.refunded"])
 @on_every_postgres
 def test_a_refund_made_in_the_dashboard_is_recorded_and_counted_once(app: App, event_type: str) -> None:
