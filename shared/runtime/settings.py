@@ -106,7 +106,7 @@ def _read(name: str) -> str | None:
         from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - brings boto3: 0.3 s that most calls need not wait for
 
         try:
-            return str(parameters.get_secret(arn))  # pyright: ignore[reportUnknownMemberType] - partly untyped there
+            return str(parameters.get_secret(arn)).strip()  # pyright: ignore[reportUnknownMemberType] - partly untyped there
         except parameters.GetParameterError as failure:
             raise MissingSetting(f"{name}_ARN: the secret cannot be read") from failure
     return os.environ.get(name)

@@ -81,11 +81,11 @@ def secrets_manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     with mock_aws():
         client = boto3.client("secretsmanager", region_name="eu-central-1")
-        yield client.create_secret(Name="stripe-key", SecretString=KEY)["ARN"]
+        yield client.create_secret(Name="stripe-key", SecretString=f"{KEY}\n")["ARN"]
 
 
 def test_a_secret_may_stand_in_secrets_manager(monkeypatch: pytest.MonkeyPatch, secrets_manager: str) -> None:
-    """`<NAME>_ARN` names the secret; it is read in place of the plain value."""
+    """`<NAME>_ARN` names the secret; it is read in place of the plain value, without the line end that came with it."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://one")
     monkeypatch.setenv("STRIPE_SECRET_KEY_ARN", secrets_manager)
     assert load(StripeSettings).stripe_secret_key == KEY
