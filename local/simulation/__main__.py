@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         "--guards", action="store_true", default=bool(given("GUARDS")),
         help="switch guards off, one after the other: each hole has to be found (GUARDS=1)",
     )  # fmt: skip
-    parser.add_argument("--only", default="", help="with --guards: those whose name has this in it")
+    parser.add_argument(
+        "--only", default="", help="with --guards: those whose name has one of these, by commas, in it"
+    )
     parser.add_argument("--state", default=given("STATE") or ".local", help="where the cloud lives (STATE)")
     return parser
 
@@ -133,7 +135,7 @@ async def _find_holes(world: World, seed: str, folder: Path, only: str) -> bool:
     """Each guard off in turn, until something is found to be broken."""
     found: list[dict[str, object]] = []
     print(f"{'guard that is off':<58}{'steps':>7}{'runs':>6}  what was found", flush=True)
-    for guard in [guard for guard in GUARDS if only in guard.name]:
+    for guard in [guard for guard in GUARDS if any(part in guard.name for part in only.split(","))]:
         row = await _find_hole(world, guard, seed)
         found.append(row)
         print(f"{guard.name:<58}{row['steps']:>7}{row['runs']:>6}  {row['broken'] or 'NOTHING'}", flush=True)
