@@ -168,8 +168,11 @@ class Buyer:
         if self.script.second_tab:
             self.crowd.seen["second tabs"] += 1
             other = await self.crowd.shop.pay(request, token, None)
-            if not other.says_come_again and other.body.get("payment_id") != self.payment["payment_id"]:
-                self._was_told(f"a second tab was told {other.kind} {other.body.get('payment_id')}")
+            told = other.body.get("payment_id")
+            # Paid already is true where a second intent was: somebody else has its money.
+            vague = other.says_come_again or other.kind == "409 already-paid"
+            if not vague and told != self.payment["payment_id"]:
+                self._was_told(f"a second tab was told {other.kind} {told}")
         return True
 
     async def _click(
