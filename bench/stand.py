@@ -21,6 +21,8 @@ from tests.emulator_process import SECRET_KEY, WEBHOOK_SECRET, Emulator, emulato
 ROOT = Path(__file__).resolve().parent.parent
 NOOP, EVERYTHING = "noop", "everything"
 NOWHERE = "http://127.0.0.1:9"
+# There is none here, and looking for it would be measured.
+NO_QUEUE = {"WEBHOOK_INBOX_QUEUE_URL": ""}
 
 
 class Alone:
@@ -108,7 +110,9 @@ async def open_stand(folder: Path) -> AsyncGenerator[Stand]:
             secrets=secrets,
             journal=journal,
             functions={**template.functions, **limits},
-            environments=settings.environments(template),
+            environments={
+                name: environment | NO_QUEUE for name, environment in settings.environments(template).items()
+            },
         )
 
 
