@@ -81,18 +81,6 @@ GUARDS = (
         },
     ),
     Guard(
-        "an event that failed is done again",
-        {
-            "fail_webhook_event": [
-                ("p_event_id, p_event_type, 'failed', 1", "p_event_id, p_event_type, 'processed', 1")
-            ]
-        },
-    ),
-    Guard(
-        "reconciliation reads on from where it was",
-        {"begin_event_list": [("reached_at - p_overlap", "now() + p_overlap")]},
-    ),
-    Guard(
         "a dispute supersedes a refund that waits",
         {
             "save_refund": [
@@ -105,24 +93,6 @@ GUARDS = (
                     "IF p_status = 'pending' AND",
                     "IF (p_status = 'pending' OR p_superseded_by IS NOT NULL) AND",
                 ),
-            ]
-        },
-    ),
-    Guard(
-        "a lost dispute gives its seats back once",
-        {"settle_ledger": [("AND v_before.status <> 'revoked'", "")]},
-        without_counts=True,
-    ),
-    Guard(
-        "a customer's calls stand in one line",
-        {
-            "reserve_tickets": [
-                (
-                    """ON CONFLICT (lower(email)) DO UPDATE SET phone = coalesce(c.phone, excluded.phone)
-                    RETURNING c.id, c.xmax = 0 INTO v_customer, v_new_customer;""",
-                    """ON CONFLICT DO NOTHING;
-                    SELECT id INTO v_customer FROM customers WHERE lower(email) = lower(p_email);""",
-                )
             ]
         },
     ),
