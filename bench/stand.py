@@ -101,6 +101,8 @@ async def open_stand(folder: Path) -> AsyncGenerator[Stand]:
             ROOT / "migrations",
             rate_limits=False,
         )
+        environments = settings.environments(template)
+        environments["health"] |= NO_QUEUE
         limits = load_template(ROOT / "bench/functions/template.yaml").functions
         yield Stand(
             folder=folder,
@@ -110,9 +112,7 @@ async def open_stand(folder: Path) -> AsyncGenerator[Stand]:
             secrets=secrets,
             journal=journal,
             functions={**template.functions, **limits},
-            environments={
-                name: environment | NO_QUEUE for name, environment in settings.environments(template).items()
-            },
+            environments=environments,
         )
 
 
