@@ -1,6 +1,7 @@
 """A proxy in front of PostgreSQL: counts round trips, and cuts connections where it hurts."""
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Generator
@@ -9,6 +10,9 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 type Cut = Literal["before", "after"]
+# ReadyForQuery ends an answer, https://www.postgresql.org/docs/current/protocol-message-formats.html; a part of one may
+# come by itself.
+END_OF_ANSWER = re.compile(rb"Z\x00\x00\x00\x05[ITE]\Z")
 
 
 class Proxy:
@@ -103,7 +107,8 @@ class _Pair:
             while burst := self._to_server.recv(1 << 20):
                 if self._losing:
                     break
-                self._answered = True
+                if END_OF_ANSWER.search(burst):
+                    self._answered = True
                 self._client.sendall(burst)
         self._end()
 
