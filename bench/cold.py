@@ -26,6 +26,7 @@ LEFT_OUT = frozenset({NOOP, EVERYTHING})
 async def measure(stand: Stand, rounds: int) -> list[Figure]:
     """`rounds` starts of each function, the one with every package among them as often as all others together."""
     runtime, shop = stand.runtime(), Shop(stand)
+    shop.nothing_to_deliver()
     names = sorted(stand.functions.keys() - LEFT_OUT)
     ours: dict[str, list[float]] = {name: [] for name in names}
     limit: list[float] = []

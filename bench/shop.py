@@ -100,6 +100,10 @@ class Shop:
 
     # Events.
 
+    def nothing_to_deliver(self) -> None:
+        """What earlier measures left in the outbox has left: a start of `deliver-outbox` is not a day's work of it."""
+        self._conn.execute("UPDATE outbox SET status = 'delivered' WHERE status = 'pending'")
+
     def hold_event(self) -> bytes:
         """A buyer nobody knows yet asks for one unit."""
         body = {
