@@ -8,7 +8,6 @@ from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-BUSY_LOAD = 0.5  # a load average a core from which others' work shows in the figures
 
 
 def described(postgres: str) -> dict[str, Any]:
