@@ -10,7 +10,7 @@ from runtime.inbox import inbox_answers
 from runtime.settings import DatabaseSettings, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
-EXPECTED_MIGRATION = "0013_one_index_of_events.sql"
+EXPECTED_MIGRATION = "0014_credits.sql"
 
 
 class Settings(DatabaseSettings):

@@ -195,8 +195,8 @@ BEGIN
         p_reservation_id, v_customer, least(v_now + p_hold, v_first_start), least(v_now + p_ceiling, v_first_start),
         0, v_currencies[1], p_request_id
     );
-    INSERT INTO reservation_items (reservation_id, slot_id, units, unit_amount)
-    SELECT p_reservation_id, s.id, (w ->> 'units')::integer, o.unit_amount
+    INSERT INTO reservation_items (reservation_id, slot_id, units, unit_amount, credits_price)
+    SELECT p_reservation_id, s.id, (w ->> 'units')::integer, o.unit_amount, o.credits_price
     FROM jsonb_array_elements(p_items) w
     JOIN slots s ON s.id = (w ->> 'slot_id')::uuid
     JOIN offerings o ON o.id = s.offering_id;

@@ -163,8 +163,9 @@ BEGIN
     SELECT id, customer_id, p_payment_id, p_method, p_payment_status, amount, currency
     FROM ticket_reservations WHERE id = p_reservation_id
     RETURNING id INTO v_booking;
-    INSERT INTO booking_items (booking_id, slot_id, units, unit_amount)
-    SELECT v_booking, slot_id, units, unit_amount FROM reservation_items WHERE reservation_id = p_reservation_id;
+    INSERT INTO booking_items (booking_id, slot_id, units, unit_amount, credits_price)
+    SELECT v_booking, slot_id, units, unit_amount, credits_price
+    FROM reservation_items WHERE reservation_id = p_reservation_id;
     INSERT INTO booking_add_ons (item_id, add_on_id, quantity, unit_amount)
     SELECT b.id, a.add_on_id, a.quantity, a.unit_amount
     FROM reservation_add_ons a
