@@ -139,25 +139,29 @@ BEGIN
 END
 $$;
 
+-- What of a payment can still be refunded. The payment is locked.
+CREATE OR REPLACE FUNCTION refundable_amount(p_payment_id uuid) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT p.captured_amount - coalesce(sum(f.amount), 0)::bigint
+    FROM payment_intents_log p
+    LEFT JOIN refunds f ON f.payment_id = p.id AND f.status IN ('pending', 'succeeded')
+    WHERE p.id = p_payment_id GROUP BY p.id
+$$;
+
 -- Reserves an amount that is to go back and asks for it. The payment is locked. Answers the problem's slug where it
 -- cannot be: disputed, refund-exceeds-paid.
-CREATE OR REPLACE FUNCTION request_refund(p_payment_id uuid, p_amount bigint, p_reason text) RETURNS text
+CREATE OR REPLACE FUNCTION request_refund(
+    p_payment_id uuid, p_amount bigint, p_reason text, p_refund_id uuid DEFAULT gen_random_uuid()
+) RETURNS text
 LANGUAGE plpgsql AS $$
-DECLARE
-    v_refund uuid := gen_random_uuid();
-    v_left bigint;
 BEGIN
     IF EXISTS (SELECT FROM disputes WHERE payment_id = p_payment_id AND standing IN ('open', 'lost')) THEN
         RETURN 'disputed';
     END IF;
-    SELECT p.captured_amount - coalesce(sum(f.amount), 0) INTO v_left
-    FROM payment_intents_log p
-    LEFT JOIN refunds f ON f.payment_id = p.id AND f.status IN ('pending', 'succeeded')
-    WHERE p.id = p_payment_id GROUP BY p.id;
-    IF p_amount > v_left THEN
+    IF p_amount > refundable_amount(p_payment_id) THEN
         RETURN 'refund-exceeds-paid';
     END IF;
-    PERFORM save_refund(v_refund, p_payment_id, p_amount, NULL, p_reason, 'pending', NULL, '{}', 1, NULL);
+    PERFORM save_refund(p_refund_id, p_payment_id, p_amount, NULL, p_reason, 'pending', NULL, '{}', 1, NULL);
     RETURN 'requested';
 END
 $$;
