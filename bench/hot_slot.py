@@ -46,7 +46,7 @@ async def measure(stand: Stand, rounds: int, seconds: float) -> list[Figure]:
     finally:
         shop.close()
     topic = f"hot slot, {CONNECTIONS} connections"
-    against = f"pgbench ({program}) on the same function"
+    against = "pgbench on the same function"
     return [
         Figure(
             topic,
