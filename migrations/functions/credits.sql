@@ -74,7 +74,7 @@ DECLARE
     v_scope constant text := 'admin:' || p_caller;
     v_known idempotency_keys;
     v_grant uuid;
-    v_refused text;
+    v_outcome text;
     v_answer text;
 BEGIN
     -- A second call under the key waits here for the first one's end.
@@ -89,13 +89,13 @@ BEGIN
     END IF;
     IF p_delta < 0 THEN
         IF NOT take_credits(p_user_id, -p_delta, 'deduct', NULL, p_reason) THEN
-            v_refused := 'insufficient-credits';
+            v_outcome := 'insufficient-credits';
         END IF;
     ELSE
         INSERT INTO user_credits AS u (user_id) VALUES (p_user_id) ON CONFLICT (user_id) DO NOTHING;
         PERFORM 1 FROM user_credits WHERE user_id = p_user_id FOR NO KEY UPDATE;
         IF (SELECT balance FROM user_credits WHERE user_id = p_user_id) > c_most - p_delta THEN
-            v_refused := 'too-many-credits';
+            v_outcome := 'too-many-credits';
         ELSE
             INSERT INTO credit_grants (user_id, amount, expires_at) VALUES (p_user_id, p_delta, p_expires_at)
             RETURNING id INTO v_grant;
@@ -103,9 +103,9 @@ BEGIN
             VALUES (p_user_id, v_grant, 'grant', p_delta, p_reason);
         END IF;
     END IF;
-    IF v_refused IS NOT NULL THEN
+    IF v_outcome IS NOT NULL THEN
         DELETE FROM idempotency_keys WHERE scope = v_scope AND key = p_key;
-        RETURN jsonb_build_object('outcome', v_refused);
+        RETURN jsonb_build_object('outcome', v_outcome);
     END IF;
     v_answer := json_build_object('balance', credits_left(p_user_id))::text;
     UPDATE idempotency_keys SET status = 201, answer = v_answer WHERE scope = v_scope AND key = p_key;

@@ -112,12 +112,36 @@ class SoldOut(Refusal):
     """There is not enough left."""
 
 
+class InsufficientCredits(Refusal):
+    """There are not enough credits."""
+
+
+class TooManyCredits(Refusal):
+    """Nobody may have that many credits."""
+
+
+class BelowSold(Refusal):
+    """More than that is held and sold already."""
+
+
+class OfferingHasSales(Refusal):
+    """What has been held or sold keeps its kind and its currency."""
+
+
 class MixedCurrencies(Refusal):
     """One reservation cannot mix currencies."""
 
 
 class TooManyHolds(Refusal):
     """This customer has as many active holds as one may have."""
+
+
+class PreconditionRequired(Refusal):
+    """Say which version this changes: send its ETag as If-Match."""
+
+
+class VersionConflict(Refusal):
+    """Somebody has changed this meanwhile."""
 
 
 class IdempotencyKeyReused(Refusal):

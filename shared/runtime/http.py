@@ -24,6 +24,8 @@ from runtime.snapshot import forget_around_snapshots
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 SERVER_ERROR = 500
+# Versions count from 1.
+NO_VERSION = 0
 
 
 class HttpFunction(LambdaFunctionUrlResolver):
@@ -148,6 +150,21 @@ class HttpFunction(LambdaFunctionUrlResolver):
         if len(key) < at_least:
             raise refusals.InvalidIdempotencyKey(f"The key needs at least {at_least} characters here.")
         return key
+
+    def if_match(self) -> int:
+        """The version that the caller has seen, as `version_seen` reads it; raises `PreconditionRequired` without one."""
+        version = self.version_seen()
+        if version is None:
+            raise refusals.PreconditionRequired
+        return version
+
+    def version_seen(self) -> int | None:
+        """The version in If-Match, bare or quoted; for what is no version, one that nothing ever has (RFC 9110, 13.1.1)."""
+        given = self.header("if-match")
+        if given is None:
+            return None
+        version = _unquoted(given.strip())
+        return int(version) if re.fullmatch("[1-9][0-9]{0,8}", version) else NO_VERSION
 
 
 def raw_body(event: Mapping[str, Any]) -> bytes:

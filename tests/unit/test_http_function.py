@@ -60,6 +60,11 @@ def post_long_key() -> Response[str]:
     return json_response(200, {"key": app.idempotency_key(at_least=16)})
 
 
+@app.put("/versions")
+def put_version() -> Response[str]:
+    return json_response(200, {"version": app.if_match()})
+
+
 @app.post("/actor")
 def post_actor() -> Response[str]:
     return json_response(200, app.actor("customer", "testing"))
@@ -261,6 +266,24 @@ def test_a_key_that_could_be_guessed_is_400() -> None:
     )
     assert call("POST", "/long-keys", headers={"idempotency-key": f'"{"k" * 15}"'}).status == 400
     assert call("POST", "/long-keys", headers={"idempotency-key": "k" * 16}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "version"),
+    [("3", 3), ('"3"', 3), (' "3" ', 3), ("999999999", 999999999)]
+    + [(text, 0) for text in ("", '""', "*", 'W/"3"', '"1", "3"', "03", "-3", "٣", "1" * 10, "x" * 5000)],
+    ids=lambda given: repr(given)[:20],
+)
+def test_if_match_names_a_version_or_none_that_there_is(header: str, version: int) -> None:
+    """Bare or quoted; anything else, a weak tag and a star too, is a version that nothing has."""
+    answer = call("PUT", "/versions", {}, {"if-match": header})
+    assert (answer.status, answer.body["version"]) == (200, version)
+
+
+def test_a_change_without_if_match_is_asked_for_one() -> None:
+    """RFC 6585, 3: nobody overwrites what they have not seen."""
+    answer = call("PUT", "/versions", {})
+    assert (answer.status, answer.problem) == (428, "precondition-required")
 
 
 def test_the_actor_is_who_aws_says() -> None:
