@@ -152,35 +152,36 @@ LANGUAGE sql AS $$
     ON CONFLICT (dedupe_key) DO NOTHING
 $$;
 
--- The booking of a hold: its lines at the prices that the hold froze. The seats are the caller's affair.
-CREATE OR REPLACE FUNCTION insert_booking(p_reservation_id uuid, p_payment_id uuid, p_method text, p_payment_status text)
-RETURNS uuid
+-- The booking of a hold: its lines at the prices that the hold froze, and nothing to pay where it is paid with credits.
+-- The seats are the caller's affair.
+CREATE OR REPLACE FUNCTION insert_booking(
+    p_reservation_id uuid, p_payment_id uuid, p_method text, p_payment_status text,
+    p_user_id text DEFAULT NULL, p_credits integer DEFAULT 0, p_booking_id uuid DEFAULT gen_random_uuid()
+) RETURNS void
 LANGUAGE plpgsql AS $$
-DECLARE
-    v_booking uuid;
 BEGIN
-    INSERT INTO bookings (reservation_id, customer_id, payment_id, payment_method, payment_status, amount, currency)
-    SELECT id, customer_id, p_payment_id, p_method, p_payment_status, amount, currency
-    FROM ticket_reservations WHERE id = p_reservation_id
-    RETURNING id INTO v_booking;
+    INSERT INTO bookings (
+        id, reservation_id, customer_id, payment_id, payment_method, payment_status, amount, currency, user_id, credits)
+    SELECT p_booking_id, id, customer_id, p_payment_id, p_method, p_payment_status,
+           CASE WHEN p_credits = 0 THEN amount ELSE 0 END, currency, p_user_id, p_credits
+    FROM ticket_reservations WHERE id = p_reservation_id;
     INSERT INTO booking_items (booking_id, slot_id, units, unit_amount, credits_price)
-    SELECT v_booking, slot_id, units, unit_amount, credits_price
+    SELECT p_booking_id, slot_id, units, unit_amount, credits_price
     FROM reservation_items WHERE reservation_id = p_reservation_id;
     INSERT INTO booking_add_ons (item_id, add_on_id, quantity, unit_amount)
     SELECT b.id, a.add_on_id, a.quantity, a.unit_amount
     FROM reservation_add_ons a
     JOIN reservation_items i ON i.id = a.item_id
-    JOIN booking_items b ON b.booking_id = v_booking AND b.slot_id = i.slot_id
+    JOIN booking_items b ON b.booking_id = p_booking_id AND b.slot_id = i.slot_id
     WHERE i.reservation_id = p_reservation_id;
     UPDATE ticket_reservations SET status = 'completed', closing_at = NULL, closing_as = NULL
     WHERE id = p_reservation_id;
-    PERFORM notify('booked', p_reservation_id, v_booking, p_payment_id, NULL, NULL);
-    RETURN v_booking;
+    PERFORM notify('booked', p_reservation_id, p_booking_id, p_payment_id, NULL, NULL);
 END
 $$;
 
--- Paid, and the hold still has its seats: held becomes sold.
-CREATE OR REPLACE FUNCTION confirm_hold(p_reservation_id uuid, p_payment_id uuid) RETURNS void
+-- What this active hold holds is sold. The caller holds the reservation's lock.
+CREATE OR REPLACE FUNCTION sell_held_seats(p_reservation_id uuid) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM lock_slots_of(ARRAY[p_reservation_id]);
@@ -188,6 +189,14 @@ BEGIN
     SET held_units = s.held_units - i.units, sold_units = s.sold_units + i.units,
         held_bookings = s.held_bookings - 1, sold_bookings = s.sold_bookings + 1
     FROM reservation_items i WHERE i.reservation_id = p_reservation_id AND s.id = i.slot_id;
+END
+$$;
+
+-- Paid, and the hold still has its seats.
+CREATE OR REPLACE FUNCTION confirm_hold(p_reservation_id uuid, p_payment_id uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM sell_held_seats(p_reservation_id);
     PERFORM insert_booking(p_reservation_id, p_payment_id, 'pay_now', 'paid');
 END
 $$;

@@ -59,7 +59,7 @@ def test_control_without_claim_and_locks_an_event_is_several_bookings(shop: Shop
     )
     rewrite_function(shop.owner_url, "lock_payment", ("FOR NO KEY UPDATE", ""))
     rewrite_function(shop.owner_url, "lock_slots_of", ("ORDER BY id FOR NO KEY UPDATE", ""))
-    rewrite_function(shop.owner_url, "confirm_hold", ("held_units = s.held_units - i.units,", ""), ("held_bookings = s.held_bookings - 1,", ""))  # fmt: skip
+    rewrite_function(shop.owner_url, "sell_held_seats", ("held_units = s.held_units - i.units,", ""), ("held_bookings = s.held_bookings - 1,", ""))  # fmt: skip
     rewrite_function(shop.owner_url, "settle_webhook_event", ("WHERE event_id = p_event_id", "WHERE false"))
     execute(
         shop.owner_url,
