@@ -158,7 +158,7 @@ BEGIN
     IF EXISTS (SELECT FROM disputes WHERE payment_id = p_payment_id AND standing IN ('open', 'lost')) THEN
         RETURN 'disputed';
     END IF;
-    IF p_amount > refundable_amount(p_payment_id) THEN
+    IF p_amount NOT BETWEEN 1 AND refundable_amount(p_payment_id) THEN
         RETURN 'refund-exceeds-paid';
     END IF;
     PERFORM save_refund(p_refund_id, p_payment_id, p_amount, NULL, p_reason, 'pending', NULL, '{}', 1, NULL);
