@@ -1,6 +1,7 @@
 """What becomes of a booking that its customer no longer wants."""
 
 import re
+from itertools import pairwise
 
 STEP = re.compile(r"(\d{1,4})h:(\d{1,3})%", re.ASCII)
 ALL = 100
@@ -22,7 +23,7 @@ def parse_cancel_policy(text: str) -> CancelPolicy:
     steps = tuple((int(step[1]), int(step[2])) for step in found if step)
     if len(steps) < len(found) or steps[0][1] > ALL:
         raise WrongCancelPolicy(WrongCancelPolicy.__doc__)
-    for (hours, percent), (later_hours, later_percent) in zip(steps, steps[1:], strict=False):
+    for (hours, percent), (later_hours, later_percent) in pairwise(steps):
         if later_hours >= hours or later_percent >= percent:
             raise WrongCancelPolicy(WrongCancelPolicy.__doc__)
     return steps

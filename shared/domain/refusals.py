@@ -184,6 +184,18 @@ class PaymentInProgress(Refusal):
     """A payment in the other mode is open for this reservation."""
 
 
+class Disputed(Refusal):
+    """The payment is disputed: the customer's bank decides."""
+
+
+class BookingNotActive(Refusal):
+    """The booking has ended."""
+
+
+class RefundExceedsPaid(Refusal):
+    """There is not as much left to refund."""
+
+
 class PaymentProviderUnavailable(Refusal):
     """The payment provider does not answer; nothing is lost, try again."""
 
