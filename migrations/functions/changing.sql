@@ -27,6 +27,13 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
+-- The refusal of a field that only the booking can say is wrong.
+CREATE OR REPLACE FUNCTION invalid_field(p_pointer text, p_detail text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT jsonb_build_object('outcome', 'invalid-request', 'errors', jsonb_build_array(
+        jsonb_build_object('pointer', p_pointer, 'detail', p_detail)))
+$$;
+
 -- The share of the price, in percent, that cancelling gives back at this moment. p_policy: [[hours before the first slot
 -- begins, percent], ...], and nothing once the last of them has passed.
 CREATE OR REPLACE FUNCTION refund_percent(p_booking bookings, p_policy jsonb) RETURNS integer
@@ -115,8 +122,8 @@ $$;
 
 -- Moves one line of a booking to another slot of the same offering, at the price that was paid: the new seats are taken and
 -- the old ones given back in one act, or nothing changes. p_item_id may be NULL where the booking has one line.
--- Answers {"outcome": ...}: rescheduled with "answer"; version-conflict with "version"; sold-out with "left"; disputed,
--- booking-not-active, item-needed, unknown-item, unknown-slot, not-offered, slot-closed.
+-- Answers {"outcome": ...}: rescheduled with "answer"; version-conflict with "version"; sold-out with "left"; 
+-- invalid-request with "errors"; disputed, booking-not-active, unknown-slot, not-offered, slot-closed.
 CREATE OR REPLACE FUNCTION reschedule_booking(
     p_booking_id uuid, p_change_id uuid, p_version integer, p_item_id uuid, p_slot_id uuid, p_policy jsonb
 ) RETURNS jsonb
@@ -138,7 +145,9 @@ BEGIN
     ELSIF v_booking.status = 'cancelled' THEN
         RETURN jsonb_build_object('outcome', 'booking-not-active');
     ELSIF cardinality(v_items) <> 1 THEN
-        RETURN jsonb_build_object('outcome', CASE WHEN p_item_id IS NULL THEN 'item-needed' ELSE 'unknown-item' END);
+        RETURN invalid_field('/item_id', CASE
+            WHEN p_item_id IS NULL THEN 'Say which: the booking has several items'
+            ELSE 'The booking has no such item' END);
     ELSIF v_item.slot_id = p_slot_id THEN
         RETURN jsonb_build_object('outcome', 'rescheduled', 'answer', booking_answer(p_booking_id));
     ELSIF NOT EXISTS (SELECT FROM slots WHERE id = p_slot_id) THEN
@@ -187,7 +196,7 @@ $$;
 
 -- Gives some of a booking's money back because a person says so; p_amount NULL is all that is left. The caller chooses the
 -- refund's id. Answers {"outcome": ...}: requested or replayed with "answer" (text); unknown-booking, disputed,
--- refund-exceeds-paid, idempotency-key-reused, not-a-multiple with "step".
+-- refund-exceeds-paid, idempotency-key-reused, invalid-request with "errors".
 CREATE OR REPLACE FUNCTION refund_booking(
     p_booking_id uuid, p_refund_id uuid, p_amount bigint, p_reason text, p_chargeable jsonb, p_caller text, p_key text,
     p_request_hash text
@@ -207,7 +216,7 @@ BEGIN
     ELSIF v_known IS NOT NULL THEN
         RETURN v_known;
     ELSIF v_amount % v_step <> 0 THEN
-        RETURN jsonb_build_object('outcome', 'not-a-multiple', 'step', v_step);
+        RETURN invalid_field('/amount', 'Input should be a multiple of ' || v_step);
     END IF;
     IF NOT EXISTS (SELECT FROM refunds WHERE id = p_refund_id) THEN
         v_outcome := CASE

@@ -15,7 +15,7 @@ def cancel_booking(
     booking_id: UUID,
     *,
     change_id: UUID,
-    version: int | None,
+    version: int,
     policy: CancelPolicy,
     context: Context,
 ) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def reschedule_booking(
     booking_id: UUID,
     *,
     change_id: UUID,
-    version: int | None,
+    version: int,
     item_id: UUID | None,
     slot_id: UUID,
     policy: CancelPolicy,
