@@ -10,7 +10,7 @@ from database.connection import Connection, Context, Database, only_value, trans
 from domain import refusals
 from domain.payment import Action, Decision, Observation, Payment, decide, reason_to_quarantine
 from payments.ledger import FOREIGN, LEDGER_TYPES, apply_ledger_event
-from payments.settling import MAY_REFUND, locked_payment, write_effects
+from payments.settling import MAY_REFUND, locked_payment, tell_of_event, write_effects
 from payments.versions import current_object
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
@@ -138,8 +138,7 @@ def _apply_payment_fact(
 ) -> str:
     verdict = database.run(lambda conn: claim_and_apply(conn, settings, event, seen, context))
     kill_point("webhook.committed")
-    if verdict.outcome == "quarantined" or (verdict.outcome == "parked" and seen.payment_id):
-        logger.error("an event needs a person", extra={"outcome": verdict.outcome, "reason": verdict.reason})
+    tell_of_event(verdict.outcome, verdict.reason, ours=seen.payment_id is not None)
     if verdict.decision.action in MAY_REFUND:
         kick_outbox(settings.deliver_outbox_function)
     return verdict.outcome

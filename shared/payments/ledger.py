@@ -23,7 +23,7 @@ from domain.ledger import (
     with_facts,
 )
 from domain.payment import reason_not_ours
-from payments.settling import MAY_REFUND, settle
+from payments.settling import MAY_REFUND, settle, tell_of_event
 from payments.versions import current_object
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
@@ -92,8 +92,7 @@ def apply_ledger_event(
             lambda conn: _claim_and_enter(conn, settings, event, looked_up, context, sure=True)
         )
     kill_point("webhook.committed")
-    if entry.outcome == "quarantined" or (entry.outcome == "parked" and heard.names_us):
-        logger.error("an event needs a person", extra={"outcome": entry.outcome, "reason": entry.reason})
+    tell_of_event(entry.outcome, entry.reason, ours=heard.names_us)
     if entry.before and entry.after:
         _tell(settings, entry.before, entry.after)
     return entry.outcome

@@ -113,3 +113,10 @@ def settle(database: Database, seen: Observation, context: Context) -> Decision:
         count("PaymentQuarantined")
         logger.error("a payment needs a person", extra={"reason": decision.reason})
     return decision
+
+
+def tell_of_event(outcome: str, reason: str | None, *, ours: bool) -> None:
+    """Tells the operator of an event that nobody but a person can do anything about; `ours`: it names a payment of ours."""
+    if outcome == "quarantined" or (outcome == "parked" and ours):
+        count("WebhookNeedsPerson")
+        logger.error("an event needs a person", extra={"outcome": outcome, "reason": reason})
