@@ -3,7 +3,14 @@
 from aws_lambda_powertools.event_handler import Response
 
 from functions.admin import service
-from functions.admin.requests import OutboxQuery, ReplayRequest, WebhookEventsQuery
+from functions.admin.credits import change_credits, parsed_user_id, show_credits
+from functions.admin.requests import (
+    CreditsRequest,
+    OutboxQuery,
+    PageQuery,
+    ReplayRequest,
+    WebhookEventsQuery,
+)
 from runtime.auth import require_admin
 from runtime.http import HttpFunction, json_response
 from runtime.jobs import Budget
@@ -47,3 +54,18 @@ def post_event_replay(event_id: str) -> Response[str]:
 def get_outbox() -> Response[str]:
     require_admin(app.current_event)
     return json_response(200, service.list_outbox(app.query_as(OutboxQuery)))
+
+
+@app.post("/customers/<user_id>/credits")
+def post_credits(user_id: str) -> Response[str]:
+    caller = require_admin(app.current_event)
+    request, key = app.body_as(CreditsRequest), app.idempotency_key()
+    context = {**app.actor("admin", "credits"), "actor_id": caller.user_id}
+    answer, replayed = change_credits(parsed_user_id(user_id), request, key, context)
+    return json_response(201, answer, {"Idempotent-Replayed": "true"} if replayed else {})
+
+
+@app.get("/customers/<user_id>/credits")
+def get_credits(user_id: str) -> Response[str]:
+    require_admin(app.current_event)
+    return json_response(200, show_credits(parsed_user_id(user_id), app.query_as(PageQuery)))

@@ -6,8 +6,9 @@ from typing import Any, get_args
 from uuid import UUID
 
 from database import operations, reconciliation
-from database.connection import Context, Database
+from database.connection import Context
 from domain.refusals import DatabaseUnavailable, EventNotApplied, UnknownEvent
+from functions.admin.connections import admin_database
 from functions.admin.requests import (
     EventStatus,
     OutboxKind,
@@ -32,11 +33,6 @@ REPLAY_BATCH = 100
 
 
 @cache
-def _database() -> Database:
-    return Database(load(StripeSettings).database_url)
-
-
-@cache
 def _gateway() -> StripeGateway:
     settings = load(StripeSettings)
     return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
@@ -49,9 +45,9 @@ def stats() -> dict[str, Any]:
     took, and the share that was delivered. `invariant_violations` is null where they could not be counted within a
     statement's time.
     """
-    figures = _database().run(operations.count_by_status)
+    figures = admin_database().run(operations.count_by_status)
     try:
-        violations = _database().run(operations.count_invariant_violations)
+        violations = admin_database().run(operations.count_invariant_violations)
     except DatabaseUnavailable:
         violations = None  # the view compares everything with everything: the figures do not wait for it
     return {**figures, "invariant_violations": violations}
@@ -59,7 +55,7 @@ def stats() -> dict[str, Any]:
 
 def list_webhook_events(query: WebhookEventsQuery) -> dict[str, Any]:
     """A page of Stripe's events and, where there are more, the cursor of the next."""
-    events = _database().run(
+    events = admin_database().run(
         lambda conn: operations.list_webhook_events(
             conn,
             statuses=[query.status] if query.status else EVENT_STATUSES,
@@ -72,7 +68,7 @@ def list_webhook_events(query: WebhookEventsQuery) -> dict[str, Any]:
 
 def list_outbox(query: OutboxQuery) -> dict[str, Any]:
     """A page of what has left the house or is to, how often that was tried, and where there are more the next's cursor."""
-    rows = _database().run(
+    rows = admin_database().run(
         lambda conn: operations.list_outbox(
             conn,
             kinds=[query.kind] if query.kind else OUTBOX_KINDS,
@@ -96,7 +92,7 @@ def replay_event(event_id: str, context: Context) -> dict[str, Any]:
     It is done by what is kept of the event. Raises `UnknownEvent`.
     """
     context = {**context, "stripe_event_id": event_id}
-    reopened: Mapping[str, Any] | None = _database().run(
+    reopened: Mapping[str, Any] | None = admin_database().run(
         lambda conn: reconciliation.reopen_webhook_event(conn, event_id, context=context)
     )
     kill_point("replay.reopened")  # from here on reconciliation would do it, too
@@ -105,7 +101,7 @@ def replay_event(event_id: str, context: Context) -> dict[str, Any]:
     if reopened["status"] not in REPLAYABLE:
         return {"id": event_id, "outcome": "duplicate"}
     try:
-        outcome = apply_event(_database(), _gateway(), load(StripeSettings), reopened["event"], context)
+        outcome = apply_event(admin_database(), _gateway(), load(StripeSettings), reopened["event"], context)
     except EventNotApplied:
         outcome = "failed"
     return {"id": event_id, "outcome": outcome}
@@ -117,7 +113,7 @@ def replay_events(request: ReplayRequest, budget: Budget, context: Context) -> d
     `matched` counts from the cursor on. A dry run names the events and does nothing. A run has a batch and as much
     time as the function: `next` goes on where it ended.
     """
-    found = _database().run(
+    found = admin_database().run(
         lambda conn: operations.find_webhook_events(
             conn,
             status=request.status,

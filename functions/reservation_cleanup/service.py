@@ -1,4 +1,4 @@
-"""Expiry: unpaid holds in bulk; holds with a payment only once Stripe has closed it."""
+"""Expiry: unpaid holds in bulk; holds with a payment only once Stripe has closed it; credits when their time is over."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -6,7 +6,8 @@ from functools import cache, partial
 from typing import Any
 
 from database import holds
-from database.connection import Connection, Database
+from database.connection import Connection, Context, Database
+from database.credits import expire_credits
 from database.jobs import finish_job, forget_old_idempotency_keys
 from database.payments import claim_payments_to_close
 from payments.closing import CLOSE_LEASE, Closed, close_payment
@@ -17,6 +18,7 @@ from runtime.settings import PaymentSettings, load
 from stripe_gateway.gateway import StripeGateway
 
 UNPAID_BATCH = 500
+GRANTS_BATCH = 500
 # As many as are asked about at once, so that a lease starts when its work does.
 PAID_BATCH = 8
 
@@ -33,18 +35,20 @@ def _gateway() -> StripeGateway:
 
 
 def clean_up(request_id: str, budget: Budget) -> dict[str, Any]:
-    """Ends what is over: `{"released", "confirmed", "kept", "failed", "more"}`.
+    """Ends what is over: `{"released", "confirmed", "kept", "failed", "credits_expired", "more"}`.
 
     Safe to run twice at once and to be killed anywhere: each hold is ended once, by whoever has its lease.
     """
     started_at = datetime.now(UTC)
-    result = {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "more": False}
+    result = {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "credits_expired": 0, "more": False}
     while (released := _release_unpaid()) and not budget.is_spent:
         result["released"] += released
         if released < UNPAID_BATCH:
             break
     while not budget.is_spent and (payments := _claim()):
         _close_all(payments, request_id, result)
+    while not budget.is_spent and (expired := _expire_credits(request_id)):
+        result["credits_expired"] += expired
     result["more"] = budget.is_spent
     _database().run(lambda conn: _finish(conn, request_id, started_at, result))
     return result
@@ -52,6 +56,11 @@ def clean_up(request_id: str, budget: Budget) -> dict[str, Any]:
 
 def _release_unpaid() -> int:
     return _database().run(lambda conn: holds.release_expired(conn, limit=UNPAID_BATCH))
+
+
+def _expire_credits(request_id: str) -> int:
+    context = _context(request_id)
+    return _database().run(lambda conn: expire_credits(conn, limit=GRANTS_BATCH, context=context))
 
 
 def _claim() -> list[dict[str, Any]]:
@@ -71,7 +80,7 @@ def _close_all(payments: list[dict[str, Any]], request_id: str, result: dict[str
                 case Closed.REFUNDED:
                     result["confirmed"] += 1
                     kick_outbox(load(PaymentSettings).deliver_outbox_function)
-                case Closed.KEPT | Closed.UNANSWERED:
+                case Closed.KEPT | Closed.UNANSWERED | Closed.DETACHED:
                     result["kept"] += 1
                     if payment["past_ceiling"]:
                         count("HoldPastCeiling")
@@ -81,20 +90,23 @@ def _close_all(payments: list[dict[str, Any]], request_id: str, result: dict[str
 
 def _close(payment: dict[str, Any], request_id: str) -> Closed | None:
     """None: it failed, alone; its lease ends by itself and the next run takes it up."""
-    context = {
-        "actor": "system",
-        "actor_id": "reservation-cleanup",
-        "reason": "expired",
-        "request_id": request_id,
-    }
     try:
-        return close_payment(_database(), _gateway(), payment, context)
+        return close_payment(_database(), _gateway(), payment, _context(request_id))
     except Exception:  # noqa: BLE001 - one hold must not keep the others from their end
         logger.exception(
             "a hold could not be ended",
             extra={"payment_id": payment["id"], "reservation_id": payment["reservation_id"]},
         )
         return None
+
+
+def _context(request_id: str) -> Context:
+    return {
+        "actor": "system",
+        "actor_id": "reservation-cleanup",
+        "reason": "expired",
+        "request_id": request_id,
+    }
 
 
 def _finish(conn: Connection, request_id: str, started_at: datetime, result: dict[str, Any]) -> None:

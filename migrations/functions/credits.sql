@@ -63,7 +63,7 @@ $$;
 -- Grants credits, or with a negative p_delta takes some away. The answer is kept for the caller under the key; a caller
 -- without one makes one up, by which a second run of the same call finds the first.
 -- Answers {"outcome": ...}: changed or replayed with "answer" (text); idempotency-key-reused, insufficient-credits,
--- too-many-credits.
+-- already-expired, too-many-credits.
 CREATE OR REPLACE FUNCTION grant_credits(
     p_user_id text, p_delta integer, p_expires_at timestamptz, p_reason text,
     p_caller text DEFAULT 'database', p_key text DEFAULT gen_random_uuid(), p_request_hash text DEFAULT ''
@@ -91,8 +91,10 @@ BEGIN
         IF NOT take_credits(p_user_id, -p_delta, 'deduct', NULL, p_reason) THEN
             v_outcome := 'insufficient-credits';
         END IF;
+    ELSIF p_expires_at <= now() THEN
+        v_outcome := 'already-expired';
     ELSE
-        INSERT INTO user_credits AS u (user_id) VALUES (p_user_id) ON CONFLICT (user_id) DO NOTHING;
+        INSERT INTO user_credits (user_id) VALUES (p_user_id) ON CONFLICT (user_id) DO NOTHING;
         PERFORM 1 FROM user_credits WHERE user_id = p_user_id FOR NO KEY UPDATE;
         IF (SELECT balance FROM user_credits WHERE user_id = p_user_id) > c_most - p_delta THEN
             v_outcome := 'too-many-credits';

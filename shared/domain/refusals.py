@@ -96,6 +96,10 @@ class UnknownReservation(Refusal):
     """No such reservation."""
 
 
+class UnknownBooking(Refusal):
+    """No such booking."""
+
+
 class UnknownEvent(Refusal):
     """No such event of Stripe's has come."""
 
@@ -116,6 +120,10 @@ class InsufficientCredits(Refusal):
     """There are not enough credits."""
 
 
+class AlreadyExpired(Refusal):
+    """What is granted would have expired already."""
+
+
 class TooManyCredits(Refusal):
     """Nobody may have that many credits."""
 
@@ -133,7 +141,7 @@ class MixedCurrencies(Refusal):
 
 
 class TooManyHolds(Refusal):
-    """This customer has as many active holds as one may have."""
+    """This customer has as many active holds, and bookings to be paid on arrival, as one may have."""
 
 
 class PreconditionRequired(Refusal):
@@ -166,6 +174,10 @@ class ReservationCancelled(Refusal):
 
 class AlreadyPaid(Refusal):
     """The reservation is paid already."""
+
+
+class NotOffered(Refusal):
+    """This is not offered for the reservation."""
 
 
 class NothingToPay(Refusal):

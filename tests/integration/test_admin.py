@@ -17,9 +17,10 @@ from tests.support.app import App
 from tests.support.lambda_events import Answer, Context
 from tests.support.sign_in import configure, key_server, provider_key, request, token
 
-READS = ["/stats", "/webhook-events", "/outbox"]
+READS = ["/stats", "/webhook-events", "/outbox", "/customers/user-1/credits"]
 ROUTES = {
-    *(("GET", path) for path in READS),
+    *(("GET", path) for path in READS[:-1]),
+    *((method, "/customers/[^/]+/credits") for method in ("GET", "POST")),
     ("POST", "/webhook-events/replay"),
     ("POST", "/webhook-events/[^/]+/replay"),
 }

@@ -9,7 +9,7 @@ from tests.support.app import App, Payment
 from tests.support.logs import Logs
 from tests.support.postgres import on_every_postgres
 
-NOTHING = {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "more": False}
+NOTHING = {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "credits_expired": 0, "more": False}
 
 
 def clean_up(app: App, *, seconds_left: float = 30) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class App:
         settings._load.cache_clear()
         for name in FUNCTIONS:
             service = importlib.import_module(f"functions.{name.replace('-', '_')}.service")
-            for cached in ("_database", "_gateway", "_hasty_gateway", "_strangers"):
+            for cached in ("_database", "admin_database", "_gateway", "_hasty_gateway", "_strangers"):
                 remembered = getattr(service, cached, None)
                 if remembered is None or not remembered.cache_info().currsize:
                     continue
