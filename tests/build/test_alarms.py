@@ -83,3 +83,11 @@ def test_all_that_is_given_up_has_an_alarm() -> None:
         if dimension["Name"] == "QueueName"
     }
     assert queues == {"WebhookInboxDeadLetterQueue", "FailedInvocationsQueue", "WebhookInboxQueue"}
+
+
+@pytest.mark.parametrize("name", sorted(ALARMS))
+def test_an_alarm_is_in_the_runbook(name: str) -> None:
+    """Under its own name, without the stack's."""
+    own_name = ALARMS[name]["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+    headings = [line for line in (ROOT / "docs/runbook.md").read_text().splitlines() if line[:3] == "## "]
+    assert own_name in [part.strip() for heading in headings for part in heading[3:].split(",")]
