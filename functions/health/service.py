@@ -10,7 +10,7 @@ from runtime.inbox import inbox_answers
 from runtime.settings import DatabaseSettings, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
-EXPECTED_MIGRATION = "0020_bookings_by_status.sql"
+EXPECTED_MIGRATION = "0022_audit_of_a_row.sql"
 
 
 class Settings(DatabaseSettings):

@@ -18,7 +18,7 @@ from local.postgres import SUPERUSER
 SLOTS = ((3, 3), (3, 2), (1, 1), (4, 3))
 OFFERINGS = (("simulated", "eur"), ("simulado", "brl"))
 MOST_HOLDS = 5
-KEPT = ("schema_migrations", "offerings", "add_ons")
+KEPT = ("schema_migrations", "offerings", "add_ons", "audit_key")
 STRIPE_TABLES = ("objects", "search_index", "deliveries", "pending", "idempotency_keys")
 
 
