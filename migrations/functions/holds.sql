@@ -158,6 +158,12 @@ BEGIN
     IF (
         SELECT count(*) FROM ticket_reservations
         WHERE customer_id = v_customer AND status = 'active' AND expires_at > clock_timestamp()
+    ) + (
+        SELECT count(*) FROM bookings b
+        WHERE b.customer_id = v_customer AND b.payment_method = 'pay_on_arrival' AND b.payment_status = 'pending'
+          AND b.status = 'confirmed' AND EXISTS (
+              SELECT FROM booking_items i JOIN slots s ON s.id = i.slot_id
+              WHERE i.booking_id = b.id AND s.starts_at > clock_timestamp())
     ) >= c_max_active THEN
         RETURN jsonb_build_object('outcome', 'too-many-holds');
     END IF;

@@ -73,14 +73,15 @@ BEGIN
     END IF;
 
     v_outcome := CASE
-        WHEN v_payment.captured_amount > 0 OR v_hold.status = 'completed' OR v_hold.closing_as = 'completed'
-            THEN 'already-paid'
+        WHEN v_payment.captured_amount > 0 OR v_hold.status = 'completed' THEN 'already-paid'
         WHEN v_hold.status = 'cancelled' OR v_hold.closing_as = 'cancelled' THEN 'reservation-cancelled'
         WHEN v_hold.status = 'expired' OR v_hold.closing_as = 'expired' OR v_hold.expires_at <= v_now
             THEN 'reservation-expired'
         WHEN v_hold.amount = 0 THEN 'nothing-to-pay'
         WHEN v_hold.amount <> p_expected_amount OR v_hold.currency <> p_expected_currency THEN 'amount-mismatch'
-        WHEN v_payment.id <> p_payment_id AND v_payment.lease_until > v_now THEN 'request-in-progress'
+        -- Or it is being booked by other means, once its payment is closed; if that comes to nothing, it can be paid again.
+        WHEN v_payment.id <> p_payment_id AND v_payment.lease_until > v_now OR v_hold.closing_as = 'completed'
+            THEN 'request-in-progress'
         WHEN v_payment.mode <> p_mode THEN 'payment-in-progress'
     END;
     IF v_outcome IS NULL THEN
@@ -190,10 +191,9 @@ LANGUAGE sql AS $$
     WHERE id = p_payment_id AND attempt = p_attempt
 $$;
 
--- Ends a hold for its buyer (or because it is booked by other means): at once where no payment is open, else marks it
--- as closing and takes the payment's lease. Answers {"outcome": ...}: closed; already-paid; close with "payment"
--- (Stripe has to be asked, then finish_close or keep_payment); in-progress (somebody is at Stripe with it: it will see
--- that the hold is closing); unknown-reservation.
+-- Ends a hold for its buyer: at once where no payment is open, else marks it as closing and takes the payment's lease.
+-- Answers {"outcome": ...}: closed; already-paid; close with "payment" (Stripe has to be asked, then finish_close or
+-- keep_payment); in-progress (somebody is at Stripe with it: it will see that the hold is closing); unknown-reservation.
 CREATE OR REPLACE FUNCTION begin_close(p_reservation_id uuid, p_as text, p_lease interval) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -221,8 +221,7 @@ BEGIN
         RETURN jsonb_build_object('outcome', 'closed');
     END IF;
     UPDATE ticket_reservations
-    SET closing_at = coalesce(closing_at, v_now),
-        closing_as = CASE WHEN closing_as IS NULL OR closing_as = 'expired' THEN p_as ELSE closing_as END
+    SET closing_at = coalesce(closing_at, v_now), closing_as = p_as
     WHERE id = p_reservation_id;
     IF v_payment.id IS NULL OR v_payment.lease_until > v_now THEN
         RETURN jsonb_build_object('outcome', 'in-progress');
@@ -269,11 +268,12 @@ END
 $$;
 
 -- Stripe has said that nothing can be paid any more: the payment is canceled, and a hold that was waiting for this, or
--- is over, gives its seats back. A hold that is neither lives on without a payment.
+-- is over, gives its seats back. A hold that is neither, or is to be booked by other means, lives on without a payment.
 CREATE OR REPLACE FUNCTION cancel_payment(p_payment_id uuid) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     v_hold ticket_reservations;
+    v_ended_as text;
 BEGIN
     UPDATE payment_intents_log
     SET canceled_at = coalesce(canceled_at, clock_timestamp()), status = 'canceled', lease_until = clock_timestamp()
@@ -282,12 +282,13 @@ BEGIN
     WHERE p.id = p_payment_id FOR NO KEY UPDATE OF r;
     IF v_hold.status <> 'active' OR v_hold.payment_id IS DISTINCT FROM p_payment_id THEN
         RETURN v_hold.status;
-    ELSIF v_hold.closing_as IS NOT NULL OR v_hold.expires_at <= clock_timestamp() THEN
+    ELSIF v_hold.closing_as IN ('cancelled', 'expired') OR v_hold.expires_at <= clock_timestamp() THEN
+        v_ended_as := CASE WHEN v_hold.closing_as = 'cancelled' THEN 'cancelled' ELSE 'expired' END;
         PERFORM lock_slots_of(ARRAY[v_hold.id]);
-        PERFORM release_holds(ARRAY[v_hold.id], coalesce(v_hold.closing_as, 'expired'));
-        RETURN coalesce(v_hold.closing_as, 'expired');
+        PERFORM release_holds(ARRAY[v_hold.id], v_ended_as);
+        RETURN v_ended_as;
     END IF;
-    UPDATE ticket_reservations SET payment_id = NULL WHERE id = v_hold.id;
+    UPDATE ticket_reservations SET payment_id = NULL, closing_at = NULL, closing_as = NULL WHERE id = v_hold.id;
     RETURN 'active';
 END
 $$;
@@ -320,7 +321,8 @@ BEGIN
     IF FOUND AND p_awaits_funds THEN
         UPDATE ticket_reservations r SET closing_at = NULL, closing_as = NULL
         FROM payment_intents_log p
-        WHERE p.id = p_payment_id AND r.id = p.reservation_id AND r.status = 'active' AND r.closing_as = 'expired';
+        WHERE p.id = p_payment_id AND r.id = p.reservation_id AND r.status = 'active'
+          AND r.closing_as IN ('expired', 'completed');
         PERFORM await_funds(p_payment_id, true, p_funds);
     END IF;
 END

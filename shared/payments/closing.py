@@ -27,6 +27,7 @@ class Closed(StrEnum):
     """How a close ended."""
 
     RELEASED = "released"
+    DETACHED = "detached"
     CONFIRMED = "confirmed"
     REFUNDED = "refunded"
     KEPT = "kept"
@@ -38,8 +39,9 @@ def close_payment(
 ) -> Closed:
     """Closes the payment, whose lease the caller has, at Stripe, and does what Stripe's answer calls for.
 
-    canceled: the hold's seats go. Paid: it is confirmed (or, where nothing can be booked, refunded). Still on its way:
-    the hold waits for it, with a deadline of its own. No answer: it is kept, and may be asked about again after 30 s.
+    canceled: the hold's seats go; one that is to be booked by other means, or is not over, is detached from the payment.
+    Paid: it is confirmed (or, where nothing can be booked, refunded). Still on its way: the hold waits for it, with a
+    deadline of its own. No answer: it is kept, and may be asked about again after 30 s.
     """
     ids = payment["payment_intent_id"], payment["checkout_session_id"]
     try:
@@ -84,9 +86,15 @@ def _finish(database: Database, payment: Mapping[str, Any], context: Context) ->
     ended_as = database.run(
         lambda conn: finish_close(conn, payment["id"], payment["attempt"], context=context)
     )
-    if ended_as is None:
-        return Closed.KEPT  # the lease was lost: whoever has it now ends what is left to end
-    return Closed.CONFIRMED if ended_as == "completed" else Closed.RELEASED
+    match ended_as:
+        case None:
+            return Closed.KEPT  # the lease was lost: whoever has it now ends what is left to end
+        case "completed":
+            return Closed.CONFIRMED
+        case "active":
+            return Closed.DETACHED
+        case _:
+            return Closed.RELEASED
 
 
 def _keep(database: Database, payment: Mapping[str, Any], *, awaits_funds: bool) -> None:

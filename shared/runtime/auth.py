@@ -75,6 +75,11 @@ def signed_in(event: LambdaFunctionUrlEvent) -> Caller:
     return by_bearer(event) or _by_cookie(event)
 
 
+def signed_in_at_all(event: LambdaFunctionUrlEvent) -> Caller | None:
+    """Who calls; None where neither a bearer token nor a session was sent. Raises as `signed_in`."""
+    return by_bearer(event) or (_by_cookie(event) if _session_cookies(event) else None)
+
+
 def require_admin(event: LambdaFunctionUrlEvent) -> Caller:
     """The administrator who calls; raises `Forbidden` for anybody else who is signed in, else as `signed_in`."""
     caller = signed_in(event)
@@ -109,8 +114,7 @@ def begin_session(caller: Caller) -> tuple[str, Caller]:
 
 
 def _by_cookie(event: LambdaFunctionUrlEvent) -> Caller:
-    cookies = (cookie.partition("=") for cookie in event.cookies)
-    values = {value.strip().strip('"') for name, _, value in cookies if name.strip() == COOKIE}
+    values = _session_cookies(event)
     if len(values) > 1:
         # A neighbouring site can add a cookie for this one, and no cookie says who set it.
         raise Unauthenticated("There are several sessions: end them and sign in again.")
@@ -120,6 +124,11 @@ def _by_cookie(event: LambdaFunctionUrlEvent) -> Caller:
     if event.http_method not in SAFE_METHODS and not csrf_matches(caller, event.headers.get("x-csrf-token")):
         raise Csrf
     return caller
+
+
+def _session_cookies(event: LambdaFunctionUrlEvent) -> set[str]:
+    cookies = (cookie.partition("=") for cookie in event.cookies)
+    return {value.strip().strip('"') for name, _, value in cookies if name.strip() == COOKIE}
 
 
 def _verified(token: str, secret: str | None) -> Caller:

@@ -27,7 +27,18 @@ FUNCTIONS = (
     "log-error",
     "health",
     "sessions",
+    "bookings",
     "admin",
+)
+# What a function's service keeps from one call to the next.
+REMEMBERED = (
+    "_database",
+    "_gateway",
+    "_hasty_gateway",
+    "_strangers",
+    "admin_database",
+    "bookings_database",
+    "bookings_gateway",
 )
 TOKEN_SECRET = "a-token-secret-of-the-tests"
 SETTINGS = {
@@ -107,7 +118,7 @@ class App:
         settings._load.cache_clear()
         for name in FUNCTIONS:
             service = importlib.import_module(f"functions.{name.replace('-', '_')}.service")
-            for cached in ("_database", "admin_database", "_gateway", "_hasty_gateway", "_strangers"):
+            for cached in REMEMBERED:
                 remembered = getattr(service, cached, None)
                 if remembered is None or not remembered.cache_info().currsize:
                     continue
@@ -301,6 +312,15 @@ class App:
         body = answer.body
         return Payment(
             body["payment_id"], hold, body.get("payment_intent_id"), body.get("checkout_session_id")
+        )
+
+    def book(
+        self, hold: Hold, method: str = "pay_on_arrival", *, key: str | None = None, **headers: str
+    ) -> Answer:
+        """A call of `POST /bookings` as it is answered."""
+        given = hold.headers | headers | ({"idempotency-key": key} if key else {})
+        return self.call(
+            "bookings", "POST", "/bookings", {"reservation_id": hold.id, "payment_method": method}, given
         )
 
     def cancel(self, hold: Hold) -> Answer:

@@ -1,0 +1,28 @@
+"""Settings, database and Stripe, for all that is done with bookings."""
+
+from functools import cache
+
+from pydantic import Field
+
+from database.connection import Database
+from runtime.settings import PaymentSettings, load
+from stripe_gateway.gateway import StripeGateway
+
+
+class Settings(PaymentSettings):
+    """What `bookings` is told."""
+
+    token_secret: str = Field(min_length=16)
+
+
+@cache
+def bookings_database() -> Database:
+    """The one connection of this execution environment."""
+    return Database(load(Settings).database_url)
+
+
+@cache
+def bookings_gateway() -> StripeGateway:
+    """Stripe, whom only a hold with an open payment needs."""
+    settings = load(Settings)
+    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)

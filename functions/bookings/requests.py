@@ -1,0 +1,29 @@
+"""What callers of `bookings` may send."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class BookingRequest(BaseModel):
+    """A hold that shall be booked without a payment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reservation_id: UUID
+    payment_method: Literal["pay_on_arrival", "credits", "free"]
+
+
+class BookingsQuery(BaseModel):
+    """A page of bookings, newest first, of a status and with a line of an offering where these are named.
+
+    `cursor` is the last page's `next`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Literal["confirmed", "cancelled", "frozen", "revoked"] | None = None
+    offering: Annotated[str | None, Field(max_length=200)] = None
+    cursor: Annotated[str | None, Field(max_length=200)] = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
