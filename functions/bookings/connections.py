@@ -1,10 +1,12 @@
 """Settings, database and Stripe, for all that is done with bookings."""
 
 from functools import cache
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from database.connection import Database
+from domain.booking import CancelPolicy, parse_cancel_policy
 from runtime.settings import PaymentSettings, load
 from stripe_gateway.gateway import StripeGateway
 
@@ -13,6 +15,7 @@ class Settings(PaymentSettings):
     """What `bookings` is told."""
 
     token_secret: str = Field(min_length=16)
+    cancel_policy: Annotated[CancelPolicy, BeforeValidator(parse_cancel_policy)] = ((24, 100),)
 
 
 @cache

@@ -1,12 +1,20 @@
-"""`bookings`: holds booked without a payment; bookings shown and listed."""
+"""`bookings`: holds booked without a payment; bookings shown, listed and changed."""
 
 from aws_lambda_powertools.event_handler import Response
 
-from functions.bookings import service
+from domain.refusals import UnknownBooking
+from domain.scrubbing import scrub
+from functions.bookings import changing, service
 from functions.bookings.access import acting, booking_seen_by, visitor
-from functions.bookings.requests import BookingRequest, BookingsQuery
+from functions.bookings.requests import (
+    BookingRequest,
+    BookingsQuery,
+    CancelRequest,
+    RefundRequest,
+    RescheduleRequest,
+)
 from runtime.auth import require_admin
-from runtime.http import HttpFunction, json_response
+from runtime.http import HttpFunction, json_response, parsed_id
 
 app = HttpFunction()
 lambda_handler = app.lambda_handler
@@ -30,3 +38,31 @@ def get_bookings() -> Response[str]:
 def get_booking(booking_id: str) -> Response[str]:
     _, answer = booking_seen_by(visitor(app), booking_id)
     return json_response(200, answer, {"ETag": f'"{answer["version"]}"'})
+
+
+@app.post("/bookings/<booking_id>/cancel")
+def post_cancel(booking_id: str) -> Response[str]:
+    who = visitor(app)
+    known, _ = booking_seen_by(who, booking_id)
+    version, request = app.if_match(), app.body_as(CancelRequest)
+    answer = changing.cancel(known, version, acting(app, who, scrub(request.reason)))
+    return json_response(200, answer, {"ETag": f'"{answer["version"]}"'})
+
+
+@app.post("/bookings/<booking_id>/reschedule")
+def post_reschedule(booking_id: str) -> Response[str]:
+    who = visitor(app)
+    known, _ = booking_seen_by(who, booking_id)
+    version, request = app.if_match(), app.body_as(RescheduleRequest)
+    answer = changing.reschedule(known, version, request, acting(app, who, "reschedules"))
+    return json_response(200, answer, {"ETag": f'"{answer["version"]}"'})
+
+
+@app.post("/bookings/<booking_id>/refunds")
+def post_refund(booking_id: str) -> Response[str]:
+    caller = require_admin(app.current_event)
+    known = parsed_id(booking_id, UnknownBooking)
+    request, key = app.body_as(RefundRequest), app.idempotency_key()
+    context = {**app.actor("admin", scrub(request.reason)), "actor_id": caller.user_id}
+    answer, replayed = changing.refund(known, request, caller.user_id, key, context)
+    return json_response(202, answer, {"Idempotent-Replayed": "true"} if replayed else {})

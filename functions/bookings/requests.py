@@ -5,6 +5,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from runtime.fields import Text
+
 
 class BookingRequest(BaseModel):
     """A hold that shall be booked without a payment."""
@@ -27,3 +29,29 @@ class BookingsQuery(BaseModel):
     offering: Annotated[str | None, Field(max_length=200)] = None
     cursor: Annotated[str | None, Field(max_length=200)] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+class CancelRequest(BaseModel):
+    """Why a booking is cancelled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: Text
+
+
+class RescheduleRequest(BaseModel):
+    """Where a line of a booking shall go; which one may be left out where there is one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slot_id: UUID
+    item_id: UUID | None = None
+
+
+class RefundRequest(BaseModel):
+    """How much of a booking's money shall go back, all that is left where no amount is named, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    amount: Annotated[int | None, Field(ge=1, le=999_999_999_999)] = None
+    reason: Text
