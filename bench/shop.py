@@ -167,6 +167,9 @@ class Shop:
                 return json.dumps(url_event("GET", "/ready")).encode()
             case "admin":
                 return self.stats_event()
+            case "bookings":
+                headers = {"authorization": f"Bearer {self._admin_token}"}
+                return json.dumps(url_event("GET", "/bookings", headers=headers)).encode()
             case "sessions":
                 headers = {"authorization": f"Bearer {self._admin_token}"}
                 return json.dumps(url_event("POST", "/", headers=headers)).encode()

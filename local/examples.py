@@ -42,6 +42,7 @@ def examples(
         ),
         "log-error": f'curl -s {JSON} -d \'{{"message":"an example","severity":"info"}}\' {{url}}/',
         "health": "curl -s {url}/ready",
+        "bookings": f"curl -s -H 'Authorization: Bearer {admin_token}' {{url}}/bookings",
         "sessions": f"curl -si -X POST -H 'Authorization: Bearer {admin_token}' {{url}}/",
         "admin": f"curl -s -H 'Authorization: Bearer {admin_token}' {{url}}/stats",
     }

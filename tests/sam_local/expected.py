@@ -26,6 +26,7 @@ class Answer:
 EXPECTED: Mapping[str, Answer] = {
     "admin-stats-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     # Nobody has this reservation's token but who made the reservation.
+    "bookings-on-arrival": Answer(404, {"type": "/problems/unknown-reservation"}),
     "create-payment-intent": Answer(404, {"type": "/problems/unknown-reservation"}),
     "deliver-outbox": Answer(None, {"delivered": 0, "retried": 0, "dead": 0, "more": False}),
     "health-live": Answer(200, {"status": "live"}),

@@ -361,7 +361,16 @@ except Unauthenticated:
 
 @pytest.mark.parametrize(
     "function",
-    ["reservations", "create_payment_intent", "stripe_webhook", "log_error", "health", "sessions", "admin"],
+    [
+        "reservations",
+        "create_payment_intent",
+        "stripe_webhook",
+        "log_error",
+        "health",
+        "sessions",
+        "bookings",
+        "admin",
+    ],
 )
 def test_no_function_imports_tokens_before_the_first_comes(function: str) -> None:
     assert not {"jwt", "cryptography"} & imported_by(f"import functions.{function}.handler")

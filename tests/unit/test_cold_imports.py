@@ -25,7 +25,8 @@ def imported_by(function: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "function", ["stripe_webhook", "reservations", "reservation_cleanup", "health", "log_error", "admin"]
+    "function",
+    ["stripe_webhook", "reservations", "reservation_cleanup", "health", "log_error", "bookings", "admin"],
 )
 def test_a_function_that_seldom_asks_stripe_starts_without_its_sdk(function: str) -> None:
     assert not imported_by(function) & (NEVER_AT_ONCE | {"stripe", "requests"})
