@@ -110,9 +110,9 @@ DECLARE
     v_expired uuid[];
     v_locked uuid[];
     v_now timestamptz;
-    v_amount bigint;
     v_answer text;
     v_known jsonb;
+    v_outcome text;
 BEGIN
     -- Refusals that need no lock come first: they cost nobody anything.
     v_known := known_answer(v_scope, p_key, p_request_hash, p_reservation_id);
@@ -185,39 +185,48 @@ BEGIN
         END IF;
         RETURN sold_out(v_slots);
     END IF;
-    IF EXISTS (SELECT FROM slots WHERE id = ANY (v_slots) AND (is_legacy OR starts_at <= clock_timestamp())) THEN
+    -- What was read before the locks may have changed in the wait for them.
+    SELECT CASE
+        WHEN count(*) < cardinality(v_slots) THEN 'unknown-slot'
+        WHEN bool_or(s.is_legacy OR s.starts_at <= clock_timestamp() OR o.retired_at IS NOT NULL) THEN 'slot-closed'
+        WHEN bool_or(o.currency <> v_currencies[1]) THEN 'lock-timeout'
+    END
+    INTO v_outcome FROM slots s JOIN offerings o ON o.id = s.offering_id WHERE s.id = ANY (v_slots);
+    IF v_outcome IS NOT NULL THEN
         IF v_new_customer THEN
             DELETE FROM customers WHERE id = v_customer;
         END IF;
-        RETURN jsonb_build_object('outcome', 'slot-closed');
+        RETURN jsonb_build_object('outcome', v_outcome);
     END IF;
 
     -- Time is read after the last lock, so that a wait does not shorten the hold; nobody holds past the beginning.
     v_now := clock_timestamp();
     UPDATE slots s SET held_units = s.held_units + (w ->> 'units')::integer, held_bookings = s.held_bookings + 1
     FROM jsonb_array_elements(p_items) w WHERE s.id = (w ->> 'slot_id')::uuid;
-    INSERT INTO ticket_reservations (id, customer_id, expires_at, ceiling_at, amount, currency, request_id)
-    VALUES (
-        p_reservation_id, v_customer, least(v_now + p_hold, v_first_start), least(v_now + p_ceiling, v_first_start),
-        0, v_currencies[1], p_request_id
-    );
-    INSERT INTO reservation_items (reservation_id, slot_id, units, unit_amount, credits_price)
-    SELECT p_reservation_id, s.id, (w ->> 'units')::integer, o.unit_amount, o.credits_price
-    FROM jsonb_array_elements(p_items) w
-    JOIN slots s ON s.id = (w ->> 'slot_id')::uuid
-    JOIN offerings o ON o.id = s.offering_id;
+    -- Prices, lines and their sum in one statement: of one moment, and one version of the row.
+    WITH lines AS MATERIALIZED (
+        SELECT gen_random_uuid() AS id, s.id AS slot_id, (w ->> 'units')::integer AS units, o.unit_amount,
+               o.credits_price, w -> 'add_ons' AS add_ons
+        FROM jsonb_array_elements(p_items) w
+        JOIN slots s ON s.id = (w ->> 'slot_id')::uuid
+        JOIN offerings o ON o.id = s.offering_id
+    ), extras AS MATERIALIZED (
+        SELECT l.id AS item_id, ao.id AS add_on_id, (a ->> 'quantity')::integer AS quantity, ao.unit_amount
+        FROM lines l
+        CROSS JOIN jsonb_array_elements(l.add_ons) a
+        JOIN add_ons ao ON ao.id = (a ->> 'id')::uuid
+    ), hold AS (
+        INSERT INTO ticket_reservations (id, customer_id, expires_at, ceiling_at, amount, currency, request_id)
+        SELECT p_reservation_id, v_customer, least(v_now + p_hold, v_first_start), least(v_now + p_ceiling, v_first_start),
+               (SELECT sum(units * unit_amount) FROM lines)
+                   + coalesce((SELECT sum(quantity * unit_amount) FROM extras), 0),
+               v_currencies[1], p_request_id
+    ), items AS (
+        INSERT INTO reservation_items (id, reservation_id, slot_id, units, unit_amount, credits_price)
+        SELECT id, p_reservation_id, slot_id, units, unit_amount, credits_price FROM lines
+    )
     INSERT INTO reservation_add_ons (item_id, add_on_id, quantity, unit_amount)
-    SELECT i.id, ao.id, (a ->> 'quantity')::integer, ao.unit_amount
-    FROM jsonb_array_elements(p_items) w
-    CROSS JOIN jsonb_array_elements(w -> 'add_ons') a
-    JOIN add_ons ao ON ao.id = (a ->> 'id')::uuid
-    JOIN reservation_items i ON i.reservation_id = p_reservation_id AND i.slot_id = (w ->> 'slot_id')::uuid;
-    SELECT sum(i.units * i.unit_amount) + coalesce((
-        SELECT sum(a.quantity * a.unit_amount) FROM reservation_add_ons a
-        JOIN reservation_items j ON j.id = a.item_id WHERE j.reservation_id = p_reservation_id
-    ), 0)
-    INTO v_amount FROM reservation_items i WHERE i.reservation_id = p_reservation_id;
-    UPDATE ticket_reservations SET amount = v_amount WHERE id = p_reservation_id;
+    SELECT item_id, add_on_id, quantity, unit_amount FROM extras;
 
     v_answer := reservation_answer(p_reservation_id)::text;
     IF p_key IS NOT NULL THEN
