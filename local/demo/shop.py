@@ -15,6 +15,7 @@ from aiohttp import ClientError, ClientSession
 PLATFORM = frozenset({"0", "429", "502"})
 _ALWAYS = PLATFORM | {"409 lock-timeout", "503 database-unavailable"}
 _PAYMENT = frozenset({"503 payment-provider-unavailable"})
+_CHANGE = frozenset({"200", "412 version-conflict", "409 disputed", "409 booking-not-active"})
 NAMED_ANSWERS: Mapping[str, frozenset[str]] = {
     "offerings": _ALWAYS | {"200"},
     "slots": _ALWAYS | {"200"},
@@ -25,12 +26,34 @@ NAMED_ANSWERS: Mapping[str, frozenset[str]] = {
     | _PAYMENT
     | {"200", "201", "409 request-in-progress", "409 already-paid", "409 payment-in-progress"}
     | {"409 reservation-expired", "409 reservation-cancelled"},
+    "book": _ALWAYS
+    | _PAYMENT
+    | {"200", "201", "409 request-in-progress", "409 already-paid", "409 insufficient-credits"}
+    | {"409 not-offered", "409 reservation-expired", "409 reservation-cancelled", "409 slot-closed"},
+    "booking": _ALWAYS | {"200"},
+    "cancel booking": _ALWAYS | _CHANGE,
+    "reschedule": _ALWAYS | _CHANGE | {"409 sold-out", "409 slot-closed", "409 not-offered"},
+    "refund": _ALWAYS | {"202", "409 disputed", "422 refund-exceeds-paid"},
+    "credits": _ALWAYS | {"201", "409 insufficient-credits"},
+    "schedule": _ALWAYS | {"200"},
+    "offering": _ALWAYS | {"200", "201", "412 version-conflict"},
+    "capacity": _ALWAYS | {"200", "409 below-sold"},
 }
+_BOOKING = frozenset({"id", "status", "payment_method", "payment_status", "version", "items"})
 FIELDS: Mapping[str, frozenset[str]] = {
     "hold": frozenset({"id", "token", "status", "expires_at", "amount", "currency", "items"}),
     "show": frozenset({"id", "status", "expires_at", "amount", "currency", "items"}),
     "pay": frozenset({"payment_id", "amount", "currency", "status", "expires_at"}),
     "cancel": frozenset({"status"}),
+    "book": _BOOKING,
+    "booking": _BOOKING,
+    "cancel booking": _BOOKING,
+    "reschedule": _BOOKING,
+    "refund": frozenset({"id", "booking_id", "amount", "currency", "status", "reason"}),
+    "credits": frozenset({"balance"}),
+    "schedule": frozenset({"created", "kept", "legacy", "deleted", "blocked"}),
+    "offering": frozenset({"slug", "version", "add_ons"}),
+    "capacity": frozenset({"id", "max_bookings", "max_units"}),
 }
 PROBLEM_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
 COME_AGAIN = PLATFORM | {"409 lock-timeout", "409 request-in-progress"}
@@ -167,6 +190,8 @@ def complaint(call: str, answer: Answer) -> str | None:
         missing = set(PROBLEM_FIELDS - answer.body.keys())
         if answer.kind == "409 sold-out":
             missing |= {"left"} - answer.body.keys()
+        if answer.kind == "412 version-conflict":
+            missing |= {"version"} - answer.body.keys()
         if answer.kind.startswith("503") and "Retry-After" not in answer.headers:
             missing |= {"Retry-After"}
     else:
