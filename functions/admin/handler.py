@@ -2,17 +2,22 @@
 
 from aws_lambda_powertools.event_handler import Response
 
-from functions.admin import service
+from database.connection import Context
+from domain.refusals import UnknownSlot
+from functions.admin import catalogue, schedules, service
 from functions.admin.credits import change_credits, parsed_user_id, show_credits
 from functions.admin.requests import (
     CreditsRequest,
+    OfferingRequest,
     OutboxQuery,
     PageQuery,
     ReplayRequest,
+    SlotRequest,
     WebhookEventsQuery,
 )
+from functions.admin.schedules import ScheduleRequest
 from runtime.auth import require_admin
-from runtime.http import HttpFunction, json_response
+from runtime.http import HttpFunction, json_response, parsed_id
 from runtime.jobs import Budget
 
 # What a replay keeps back: the slowest event that it may have begun just before, and its answer.
@@ -20,6 +25,12 @@ RESERVE_SECONDS = 12.0
 
 app = HttpFunction()
 lambda_handler = app.lambda_handler
+
+
+def _acting(reason: str) -> Context:
+    """Who changes something, once it is known that they may."""
+    caller = require_admin(app.current_event)
+    return {**app.actor("admin", reason), "actor_id": caller.user_id}
 
 
 @app.get("/stats")
@@ -36,17 +47,15 @@ def get_webhook_events() -> Response[str]:
 
 @app.post("/webhook-events/replay")
 def post_replay() -> Response[str]:
-    caller = require_admin(app.current_event)
+    context = _acting("replay")
     request = app.body_as(ReplayRequest)
     seconds = app.lambda_context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-    context = {**app.actor("admin", "replay"), "actor_id": caller.user_id}
     return json_response(200, service.replay_events(request, Budget(seconds), context))
 
 
 @app.post("/webhook-events/<event_id>/replay")
 def post_event_replay(event_id: str) -> Response[str]:
-    caller = require_admin(app.current_event)
-    context = {**app.actor("admin", "replay"), "actor_id": caller.user_id}
+    context = _acting("replay")
     return json_response(200, service.replay_event(event_id, context))
 
 
@@ -58,9 +67,8 @@ def get_outbox() -> Response[str]:
 
 @app.post("/customers/<user_id>/credits")
 def post_credits(user_id: str) -> Response[str]:
-    caller = require_admin(app.current_event)
+    context = _acting("credits")
     request, key = app.body_as(CreditsRequest), app.idempotency_key()
-    context = {**app.actor("admin", "credits"), "actor_id": caller.user_id}
     answer, replayed = change_credits(parsed_user_id(user_id), request, key, context)
     return json_response(201, answer, {"Idempotent-Replayed": "true"} if replayed else {})
 
@@ -69,3 +77,37 @@ def post_credits(user_id: str) -> Response[str]:
 def get_credits(user_id: str) -> Response[str]:
     require_admin(app.current_event)
     return json_response(200, show_credits(parsed_user_id(user_id), app.query_as(PageQuery)))
+
+
+@app.get("/offerings/<slug>")
+def get_offering(slug: str) -> Response[str]:
+    require_admin(app.current_event)
+    offering = catalogue.show_offering(slug)
+    return json_response(200, offering, {"ETag": f'"{offering["version"]}"'})
+
+
+@app.put("/offerings/<slug>")
+def put_offering(slug: str) -> Response[str]:
+    context = _acting("catalogue")
+    request, version = app.body_as(OfferingRequest), app.version_seen()
+    is_new, offering = catalogue.put_offering(slug, request, version, context)
+    return json_response(201 if is_new else 200, offering, {"ETag": f'"{offering["version"]}"'})
+
+
+@app.delete("/offerings/<slug>")
+def delete_offering(slug: str) -> Response[str]:
+    context = _acting("catalogue")
+    return json_response(200, catalogue.delete_offering(slug, app.version_seen(), context))
+
+
+@app.put("/offerings/<slug>/schedule")
+def put_schedule(slug: str) -> Response[str]:
+    context = _acting("schedule")
+    return json_response(200, schedules.refresh(slug, app.body_as(ScheduleRequest), context))
+
+
+@app.put("/slots/<slot_id>")
+def put_slot(slot_id: str) -> Response[str]:
+    context = _acting("catalogue")
+    known, request = parsed_id(slot_id, UnknownSlot), app.body_as(SlotRequest)
+    return json_response(200, catalogue.set_slot_capacity(known, request, context))

@@ -1,9 +1,11 @@
 """What callers of `admin` may send."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from domain.currencies import CURRENCIES
 from runtime.fields import Moment, Text
 
 type EventStatus = Literal[
@@ -14,6 +16,8 @@ type OutboxKind = Literal["notification", "refund", "error_issue"]
 type OutboxStatus = Literal["pending", "delivered", "dead", "canceled"]
 type Cursor = Annotated[str | None, Field(max_length=400)]
 type Limit = Annotated[int, Field(ge=1, le=200)]
+type Amount = Annotated[int, Field(ge=0, le=999_999_999_999)]
+type Capacity = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class _Strict(BaseModel):
@@ -66,3 +70,45 @@ class PageQuery(_Strict):
 
     cursor: Cursor = None
     limit: Limit = 50
+
+
+class AddOn(_Strict):
+    """An add-on of an offering: the one of that id; without one, that of this name, or a new one."""
+
+    id: UUID | None = None
+    name: Text
+    unit_amount: Amount
+
+
+def _chargeable(currency: str) -> str:
+    if currency not in CURRENCIES:
+        raise ValueError("Input should be a currency that Stripe charges in, in lower case")
+    return currency
+
+
+def _each_once(add_ons: list[AddOn]) -> list[AddOn]:
+    ids = [add_on.id for add_on in add_ons if add_on.id]
+    if len(set(ids)) < len(ids) or len({add_on.name for add_on in add_ons}) < len(add_ons):
+        raise ValueError("each add-on may be named once")
+    return add_ons
+
+
+class OfferingRequest(_Strict):
+    """An offering as a whole: what is left out is not there, or as by default."""
+
+    name: Text
+    kind: Literal["ticket", "class", "appointment", "package"]
+    unit_amount: Amount
+    currency: Annotated[str, AfterValidator(_chargeable)]
+    credits_price: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    timezone: Text
+    pay_on_arrival: bool = False
+    retired: bool = False
+    add_ons: Annotated[list[AddOn], Field(max_length=100), AfterValidator(_each_once)] = []
+
+
+class SlotRequest(_Strict):
+    """How much a slot has."""
+
+    max_bookings: Capacity
+    max_units: Capacity

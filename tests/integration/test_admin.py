@@ -21,6 +21,8 @@ READS = ["/stats", "/webhook-events", "/outbox", "/customers/user-1/credits"]
 ROUTES = {
     *(("GET", path) for path in READS[:-1]),
     *((method, "/customers/[^/]+/credits") for method in ("GET", "POST")),
+    *((method, "/offerings/[^/]+") for method in ("GET", "PUT", "DELETE")),
+    ("PUT", "/slots/[^/]+"),
     ("POST", "/webhook-events/replay"),
     ("POST", "/webhook-events/[^/]+/replay"),
 }
