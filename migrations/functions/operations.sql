@@ -114,6 +114,19 @@ WHERE b.payment_status <> CASE
     ELSE 'paid'
 END
 UNION ALL
+-- Within the step of any currency. What was given up in the open is a person's to send.
+SELECT 'a cancelled booking gives its share back', b.id::text,
+       format('%s%% of %s %s and %s credits', b.refundable_percent, b.amount, b.currency, b.credits)
+FROM bookings b
+LEFT JOIN refunded f ON f.payment_id = b.payment_id
+LEFT JOIN disputed d ON d.payment_id = b.payment_id
+WHERE b.cancelled_at IS NOT NULL AND (
+    (b.payment_id IS NOT NULL AND d.taken IS NOT TRUE AND coalesce(f.failed, 0) = 0
+        AND b.amount * b.refundable_percent / 100 - coalesce(f.due, 0) >= 100)
+    OR b.credits * b.refundable_percent / 100 <> (
+        SELECT coalesce(sum(delta), 0) FROM credit_entries WHERE booking_id = b.id AND kind = 'return')
+)
+UNION ALL
 SELECT 'refunds never exceed what was paid', p.id::text, format('%s of %s', f.due, p.captured_amount)
 FROM payment_intents_log p JOIN refunded f ON f.payment_id = p.id
 WHERE f.due > p.captured_amount

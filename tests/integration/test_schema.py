@@ -513,6 +513,16 @@ VIOLATIONS = [
         DISPUTE.format("won") + "; UPDATE bookings SET payment_status = 'disputed'",
     ),
     (
+        "a cancelled booking gives its share back",
+        "UPDATE bookings SET cancelled_at = now(), refundable_percent = 3",
+    ),
+    (
+        "a cancelled booking gives its share back",
+        """
+        UPDATE bookings SET cancelled_at = now(), payment_id = NULL, payment_method = 'credits', user_id = 'ada', credits = 3
+        """,
+    ),
+    (
         "refunds never exceed what was paid",
         "INSERT INTO refunds (payment_id, amount, reason) SELECT id, 9999, 'r' FROM payment_intents_log",
     ),
