@@ -22,6 +22,7 @@ ASYNCHRONOUS = {
     "ReservationCleanupFunction",
     "DeliverOutboxFunction",
     "ReconcilePaymentsFunction",
+    "SealAuditFunction",
     "MigrateFunction",
 }
 

@@ -40,6 +40,7 @@ EXPECTED: Mapping[str, Answer] = {
     "reservations-hold": Answer(201, {"id": str, "token": str, "status": "active", "amount": 3600}),
     "reservations-offerings": Answer(200, {"offerings": list}),
     "reservations-slots": Answer(200, {"slots": [{"offering": "autumn-concert", "units_left": 120}]}),
+    "seal-audit": Answer(None, {"sealed": int, "removed": 0, "head": str, "more": False}),
     "sessions-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     "stripe-webhook-unsigned": Answer(400, {"type": "/problems/invalid-signature"}),
     "webhook-inbox": Answer(None, {"batchItemFailures": []}),

@@ -22,6 +22,7 @@ FUNCTIONS = (
     "stripe-webhook",
     "webhook-inbox",
     "reservation-cleanup",
+    "seal-audit",
     "deliver-outbox",
     "reconcile-payments",
     "log-error",
@@ -313,6 +314,13 @@ class App:
         return Payment(
             body["payment_id"], hold, body.get("payment_intent_id"), body.get("checkout_session_id")
         )
+
+    def grant(self, user_id: str, number: int) -> None:
+        """Gives the user so many credits more."""
+        self.rows("SELECT grant_credits(%s, %s, NULL, 'a gift')", user_id, number)
+
+    def balance(self, user_id: str) -> int:
+        return self.value("SELECT balance FROM user_credits WHERE user_id = %s", user_id)
 
     def book(
         self, hold: Hold, method: str = "pay_on_arrival", *, key: str | None = None, **headers: str
