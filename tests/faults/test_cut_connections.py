@@ -16,6 +16,7 @@ from tests.emulator_process import eventually
 from tests.faults.boundaries import NthBoundary, cuttable
 from tests.support.app import App, Payment
 from tests.support.receiver import receiving
+from tests.support.sign_in import SECRET, token
 
 
 @pytest.fixture
@@ -231,4 +232,40 @@ def test_a_cut_delivery_is_finished_by_the_next_run(app: App, cut: NthBoundary) 
     assert places >= set(boundaries("set_config claim_outbox Sync", "settle_outbox Sync"))
     assert any("save_refund" in place and "| COMMIT" in place for place in places)
     assert any("save_refund" in place and "COMMIT |" in place for place in places)
+    assert app.violations() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "sql", "left"),
+    [
+        ("cancel", "cancel_booking", (2, 0, 0, 4500)),
+        ("reschedule", "reschedule_booking", (2, 0, 1, 0)),
+        ("refunds", "refund_booking", (1, 1, 0, 4500)),
+    ],
+)
+def test_a_cut_change_of_a_booking_is_made_once(
+    app: App, cut: NthBoundary, what: str, sql: str, left: tuple[int, ...]
+) -> None:
+    """A change whose connection breaks is made once and answered: its own first run is nobody else's version."""
+    app.set(JWT_SECRET=SECRET)
+
+    def story(arm: Callable[[], None]) -> None:
+        offering = app.offering()
+        here, there = app.slot(offering), app.slot(offering)
+        booked = "SELECT id, version, payment_id FROM bookings WHERE reservation_id = %s"
+        reservation_id = app.booked(here).hold.id
+        booking_id = app.row(booked, reservation_id)[0]
+        body = {"slot_id": there} if what == "reschedule" else {"reason": "ill"}
+        headers = {"if-match": "1", "authorization": f"Bearer {token(role='admin')}"}
+        arm()
+        answer = app.call("bookings", "POST", f"/bookings/{booking_id}/{what}", body, headers)
+        assert answer.status in (200, 202), answer
+        _, version, payment_id = app.row(booked, reservation_id)
+        back = app.value(
+            "SELECT coalesce(sum(amount), 0)::int FROM refunds WHERE payment_id = %s", payment_id
+        )
+        assert (version, app.counts(here)[1], app.counts(there)[1], back) == left
+
+    seen = [] if what == "refunds" else ["booking_answer Sync"]
+    assert at_every_boundary(cut, story) == boundaries(*seen, f"set_config {sql} Sync")
     assert app.violations() == []

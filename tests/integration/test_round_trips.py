@@ -7,6 +7,7 @@ import pytest
 from tests.support.app import App
 from tests.support.postgres import on_every_postgres
 from tests.support.round_trips import Proxy, proxied
+from tests.support.sign_in import SECRET, token
 from tests.support.stripe_events import event_of, intent
 
 
@@ -95,3 +96,26 @@ def test_the_cleanup_of_unpaid_holds_is_one_round_trip_a_batch(
 
     assert round_trips(5) - round_trips(2) == 1
     assert app.counts(slot) == (0, 0, 0, 0)
+
+
+@on_every_postgres
+def test_a_change_of_a_booking_is_one_round_trip_after_the_look_at_whose_it_is(
+    app: App, proxy: Proxy
+) -> None:
+    """Who may change it is read without a lock; the lock, the seats, the refund and COMMIT are the other."""
+    app.set(JWT_SECRET=SECRET)
+    offering = app.offering()
+    there = app.slot(offering)
+    token_of = app.booked(app.slot(offering)).hold.headers
+    admin = {"authorization": f"Bearer {token(role='admin')}"}
+    booking_id = app.value("SELECT id FROM bookings")
+    changes = [
+        ("refunds", {"reason": "r", "amount": 100}, admin, 202, 1),
+        ("reschedule", {"slot_id": there}, token_of | {"if-match": "1"}, 200, 2),
+        ("cancel", {"reason": "r"}, token_of | {"if-match": "2"}, 200, 2),
+    ]
+    app.call("bookings", "GET", f"/bookings/{booking_id}", headers=token_of)
+    for what, body, headers, status, round_trips in changes:
+        proxy.count()
+        assert app.call("bookings", "POST", f"/bookings/{booking_id}/{what}", body, headers).status == status
+        assert proxy.count() == round_trips, what
