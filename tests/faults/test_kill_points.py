@@ -340,6 +340,31 @@ def replay_dies(cloud: Cloud) -> None:
     assert_sold(cloud, hold)
 
 
+def booking_is_cancelled_and_it_dies(cloud: Cloud) -> None:
+    """Its buyer hears that it has changed, and sees how; the schedule sends the money back, once."""
+    hold, intent_id = paid_for(cloud)
+    cloud.confirm(intent_id)
+    cloud.delivered()
+    booking_id = cloud.value("SELECT id FROM bookings WHERE reservation_id = %s", hold.id)
+    token = {"X-Reservation-Token": hold.token}
+
+    def cancel() -> requests.Response:
+        path, version = f"/bookings/bookings/{booking_id}/cancel", token | {"If-Match": "1"}
+        return cloud.call("POST", path, {"reason": "ill"}, version)
+
+    cloud.die_at("change.committed")
+    assert_died(cloud, cancel())
+    again = cancel()
+    assert (again.status_code, again.json()["version"]) == (412, 2)
+    shown = cloud.call("GET", f"/bookings/bookings/{booking_id}", headers=token).json()
+    assert (shown["status"], cloud.seats(hold)) == ("cancelled", (0, 0))
+    cloud.invoke("deliver-outbox")
+    cloud.delivered()
+    (refund,) = cloud.stripe_client.v1.refunds.list({"payment_intent": intent_id}).data
+    assert refund.amount == shown["amount"]
+    assert cloud.value("SELECT payment_status FROM bookings WHERE id = %s", booking_id) == "refunded"
+
+
 STORIES: dict[str, tuple[str, Story]] = {
     "pay.before-stripe, and the buyer tries again": (
         "pay.before-stripe",
@@ -366,6 +391,7 @@ STORIES: dict[str, tuple[str, Story]] = {
     "replay.reopened": ("replay.reopened", replay_dies),
     "outbox.after-notification": ("outbox.after-notification", notification_is_sent_and_it_dies),
     "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies("outbox.after-refund")),
+    "change.committed": ("change.committed", booking_is_cancelled_and_it_dies),
     "ledger.before-commit": ("ledger.before-commit", refund_is_made_and_it_dies("ledger.before-commit")),
     "webhook.before-commit, of a dispute": (
         "webhook.before-commit",
