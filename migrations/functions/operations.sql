@@ -62,6 +62,10 @@ WITH held AS (
     SELECT payment_id, bool_or(standing = 'open') AS open, bool_or(standing = 'lost') AS lost,
            bool_or(standing IN ('open', 'lost')) AS taken
     FROM disputes GROUP BY payment_id
+), spent AS (
+    SELECT booking_id, -sum(delta) FILTER (WHERE kind = 'spend') AS spent,
+           sum(delta) FILTER (WHERE kind = 'return') AS returned
+    FROM credit_entries WHERE booking_id IS NOT NULL GROUP BY booking_id
 )
 SELECT 'slot sells what it has' AS invariant, s.id::text AS subject_id,
        format('held %s + sold %s of %s units, held %s + sold %s of %s bookings', s.held_units, s.sold_units,
@@ -141,6 +145,26 @@ WHERE (r.status = 'completed') <> (b.id IS NOT NULL)
 UNION ALL
 SELECT 'seats go only after their payment is closed', r.id::text, format('%s, payment %s is open', r.status, p.id)
 FROM ticket_reservations r JOIN payment_intents_log p ON p.reservation_id = r.id
-WHERE r.status IN ('expired', 'cancelled') AND p.canceled_at IS NULL AND p.captured_amount = 0;
+WHERE r.status IN ('expired', 'cancelled') AND p.canceled_at IS NULL AND p.captured_amount = 0
+UNION ALL
+SELECT 'a balance is the sum of its entries', u.user_id,
+       format('says %s, the entries %s', u.balance, coalesce(e.credits, 0))
+FROM user_credits u
+LEFT JOIN (SELECT user_id, sum(delta) AS credits FROM credit_entries GROUP BY user_id) e ON e.user_id = u.user_id
+WHERE u.balance <> coalesce(e.credits, 0)
+UNION ALL
+SELECT 'what remains of a grant is the sum of its entries', g.id::text,
+       format('says %s of %s, the entries %s', g.remaining, g.amount, coalesce(e.credits, 0))
+FROM credit_grants g
+LEFT JOIN (SELECT grant_id, sum(delta) AS credits FROM credit_entries GROUP BY grant_id) e ON e.grant_id = g.id
+WHERE g.remaining <> coalesce(e.credits, 0)
+UNION ALL
+SELECT 'a booking has spent its credits, and says what became of them', b.id::text,
+       format('%s, %s: %s spent of %s, %s returned', b.status, b.payment_status, coalesce(c.spent, 0), b.credits,
+              coalesce(c.returned, 0))
+FROM bookings b LEFT JOIN spent c ON c.booking_id = b.id
+WHERE coalesce(c.spent, 0) <> b.credits OR (c.returned > 0 AND b.status <> 'cancelled')
+   OR (b.payment_method = 'credits' AND b.payment_status <> CASE
+       WHEN c.returned >= c.spent THEN 'refunded' WHEN c.returned > 0 THEN 'partially_refunded' ELSE 'paid' END);
 
 GRANT SELECT ON invariant_violations TO app;
