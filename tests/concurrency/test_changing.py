@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from database import changing
+from database import bookings, changing
 from domain.booking import CancelPolicy
 from domain.refusals import EventNotApplied
 from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there
-from tests.concurrency.shop import CONTEXT, PRICE, Shop
+from tests.concurrency.shop import CONTEXT, LEASE, PRICE, Shop
 from tests.concurrency.till import Till
 
 POLICY = ((24, 100),)
@@ -264,5 +264,50 @@ def test_control_without_the_payments_lock_the_seats_are_given_back_twice(shop: 
     for _ in range(30):
         lost_while_cancelled(shop, till, policy=())
         if "slot counts its bookings" in {row[0] for row in shop.violations()}:
+            return
+    pytest.fail("the race was no race")
+
+
+def with_credits_cancelled_at_once(shop: Shop) -> int:
+    """Many cancel a booking of three of its owner's ten credits; what they have then."""
+    slot, user_id = shop.slot(units=1), shop.buyer()
+    shop.rows("UPDATE offerings SET credits_price = 3")
+    shop.rows("SELECT grant_credits(%s, 10, NULL, 'ten', 'test', %s, '')", user_id, user_id)
+    booking_id = uuid4()
+    booked = bookings.book_reservation(
+        shop.connection(),
+        booking_id=booking_id,
+        reservation_id=shop.hold({slot: 1})["id"],
+        payment_method="credits",
+        user_id=user_id,
+        lease=LEASE,
+        key=None,
+        request_hash="hash",
+        context=CONTEXT,
+    )
+    assert booked["outcome"] == "booked", booked
+    shop.at_once(WRITERS, lambda _: cancel(shop, booking_id))
+    return shop.value("SELECT balance FROM user_credits WHERE user_id = %s", user_id)
+
+
+def test_many_cancels_at_once_return_the_credits_once(shop: Shop) -> None:
+    """Three were spent, three come back."""
+    for _ in range(3):
+        assert with_credits_cancelled_at_once(shop) == 10
+    assert shop.violations() == []
+    assert shop.deadlocks() == 0
+
+
+def test_control_without_its_guards_credits_are_returned_twice(shop: Shop) -> None:
+    """Negative control: without the booking's lock, and where entries are not unique, each cancel returns them."""
+    without_the_bookings_lock(shop)
+    rewrite_function(shop.owner_url, "return_credits", ("AND kind = 'return')", "AND false)"))
+    execute(
+        shop.owner_url,
+        "ALTER TABLE credit_entries DROP CONSTRAINT credit_entries_spend_and_return_once",
+        "ALTER TABLE credit_grants DROP CONSTRAINT credit_grants_remain_within_their_amount",
+    )
+    for _ in range(30):
+        if with_credits_cancelled_at_once(shop) > 10:
             return
     pytest.fail("the race was no race")
