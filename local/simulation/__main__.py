@@ -18,11 +18,12 @@ from typing import Any
 from local.child import free_port
 from local.errors import CannotStart
 from local.simulation.guards import GUARDS, Guard, without
+from local.simulation.making import make_steps
 from local.simulation.report import Tally, figures, print_failure, print_table, say, write_json
 from local.simulation.runs import Run, simulate
 from local.simulation.shrinking import shrink
 from local.simulation.stage import simulated_cloud, world_of
-from local.simulation.steps import Step, make_steps
+from local.simulation.steps import Step
 from local.simulation.world import World
 
 SECONDS = 120.0

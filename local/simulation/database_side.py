@@ -14,9 +14,13 @@ from psycopg.conninfo import make_conninfo
 
 from local.postgres import SUPERUSER
 
-# Units and bookings of each slot; the last one is sold in reais, where vouchers are to be had.
-SLOTS = ((3, 3), (3, 2), (1, 1), (4, 3))
-OFFERINGS = (("simulated", "eur"), ("simulado", "brl"))
+# Units and bookings of each slot. The first three are one offering's, one after the other on one day; the fourth is sold
+# in reais, where vouchers are to be had; the last costs nothing.
+SLOTS = ((3, 3), (3, 2), (1, 1), (4, 3), (2, 2))
+OFFERINGS = (("simulated", "eur", 4500, 1), ("simulado", "brl", 4500, None), ("gratis", "eur", 0, None))
+OFFERING_OF = (0, 0, 0, 1, 2)
+DAYS_AHEAD = 60
+FIRST_HOUR = 9
 MOST_HOLDS = 5
 KEPT = ("schema_migrations", "offerings", "add_ons", "audit_key")
 STRIPE_TABLES = ("objects", "search_index", "deliveries", "pending", "idempotency_keys")
@@ -62,27 +66,30 @@ class DatabaseSide:
             for name in STRIPE_TABLES:
                 stripe.execute(f"DELETE FROM {name}")  # noqa: S608 - a literal of this module
 
-    async def open_slots(self) -> Sequence[str]:
-        """New slots; their offerings are made the first time."""
-        for slug, currency in OFFERINGS:
+    async def open_slots(self) -> list[str]:
+        """New slots; their offerings are made the first time, and then cost what they did at first."""
+        for slug, currency, amount, in_credits in OFFERINGS:
             await self.rows(
                 """
-                INSERT INTO offerings (slug, name, kind, unit_amount, currency, timezone)
-                VALUES (%s, %s, 'ticket', 4500, %s, 'UTC') ON CONFLICT DO NOTHING
+                INSERT INTO offerings (slug, name, kind, unit_amount, currency, credits_price, timezone, pay_on_arrival)
+                VALUES (%s, %s, 'class', %s, %s, %s, 'UTC', %s)
+                ON CONFLICT (slug) DO UPDATE SET unit_amount = excluded.unit_amount,
+                    credits_price = excluded.credits_price, pay_on_arrival = excluded.pay_on_arrival
                 """,
-                [slug, slug, currency],
+                [slug, slug, amount, currency, in_credits, in_credits is not None],
             )
         return [await self._open_slot(number) for number in range(len(SLOTS))]
 
     async def _open_slot(self, number: int) -> str:
-        slug, _ = OFFERINGS[number == len(SLOTS) - 1]
         ((slot,),) = await self.rows(
             """
             INSERT INTO slots (offering_id, starts_at, ends_at, max_units, max_bookings)
-            SELECT id, now() + interval '60 days', now() + interval '61 days', %s, %s
-            FROM offerings WHERE slug = %s RETURNING id::text
+            SELECT id, at, at + interval '1 hour', %s, %s
+            FROM offerings, LATERAL (
+                SELECT date_trunc('day', now(), 'UTC') + make_interval(days => %s, hours => %s) AS at) t
+            WHERE slug = %s RETURNING id::text
             """,
-            [*SLOTS[number], slug],
+            [*SLOTS[number], DAYS_AHEAD, FIRST_HOUR + number, OFFERINGS[OFFERING_OF[number]][0]],
         )
         return slot
 
@@ -99,9 +106,15 @@ class DatabaseSide:
             "UPDATE ticket_reservations SET expires_at = least(expires_at, now()) WHERE status = 'active'"
         )
 
-    async def begin_slot(self, slot_id: str) -> None:
-        """Its time has come."""
-        await self.rows("UPDATE slots SET starts_at = now() - interval '1 minute' WHERE id = %s", [slot_id])
+    async def begin_slot(self, slot_id: str, hours: int) -> None:
+        """Its time has come, or comes in so many hours; never later than it was."""
+        await self.rows(
+            """
+            UPDATE slots SET starts_at = least(starts_at, now() + make_interval(hours => %s) - interval '1 minute')
+            WHERE id = %s
+            """,
+            [hours, slot_id],
+        )
 
     async def let_leases_end(self) -> None:
         """Whoever has died has lost its leases, and what is to be tried again later is due."""
@@ -122,8 +135,10 @@ class DatabaseSide:
                    (SELECT count(*) FROM webhook_events_log WHERE status IN ('received', 'failed')),
                    (SELECT count(*) FROM payment_intents_log WHERE canceled_at IS NULL AND captured_amount = 0),
                    (SELECT count(*) FROM payment_intents_log
-                    WHERE idempotency_key LIKE 'found:%' AND captured_amount = 0 AND status <> 'canceled')""")
-        return dict(zip(("effects", "holds", "events", "payments", "second intents"), row, strict=True))
+                    WHERE idempotency_key LIKE 'found:%' AND captured_amount = 0 AND status <> 'canceled'),
+                   (SELECT count(*) FROM credit_grants WHERE remaining > 0 AND expires_at <= now())""")
+        names = ("effects", "holds", "events", "payments", "second intents", "grants that have expired")
+        return dict(zip(names, row, strict=True))
 
     async def violations(self, forced: set[str]) -> list[str]:
         """What may never be, not for a moment; of `forced` holds a person gave the seats back before their time."""
@@ -131,8 +146,14 @@ class DatabaseSide:
         found = [f"{name}: {subject} {detail}" for name, subject, detail in broken if subject not in forced]
         greedy = await self.rows(
             """
-            SELECT customer_id::text, count(*) FROM ticket_reservations
-            WHERE status = 'active' AND expires_at > now() GROUP BY 1 HAVING count(*) > %s
+            SELECT customer_id::text, count(*) FROM (
+                SELECT customer_id FROM ticket_reservations WHERE status = 'active' AND expires_at > now()
+                UNION ALL
+                SELECT b.customer_id FROM bookings b
+                WHERE b.status = 'confirmed' AND b.payment_method = 'pay_on_arrival' AND b.payment_status = 'pending'
+                  AND EXISTS (SELECT FROM booking_items i JOIN slots s ON s.id = i.slot_id
+                              WHERE i.booking_id = b.id AND s.starts_at > now())
+            ) held GROUP BY 1 HAVING count(*) > %s
             """,
             [MOST_HOLDS],
         )

@@ -54,13 +54,23 @@ async def _run(world: World, job: str) -> None:
 
 async def broken_now(world: World, *, asks_stripe: bool) -> list[str]:
     """What is wrong at this moment, whatever is still on its way."""
+    otherwise = await world.bookings.records.booked_otherwise() if asks_stripe else set[str]()
     live = await world.stripe.live_intents() if asks_stripe else dict[str, int]()
     several = [
         f"several payments of one reservation could be made: {reservation} has {count}"
         for reservation, count in live.items()
         if count > 1
     ]
-    return [*world.wrong, *several, *await world.database.violations(world.forced)]
+    several += [
+        f"what is booked by other means cannot be paid: {reservation}"
+        for reservation in otherwise & set(live)
+    ]
+    return [
+        *world.wrong,
+        *several,
+        *await world.database.violations(world.forced),
+        *await world.bookings.violations(),
+    ]
 
 
 async def broken_at_rest(world: World) -> list[str]:
@@ -75,5 +85,6 @@ async def broken_at_rest(world: World) -> list[str]:
     )
     return [
         *world.wrong,
+        *await world.bookings.violations(),
         *(f"{each.name}: {each.database_says} {each.stripe_says}" for each in broken(promises)),
     ]

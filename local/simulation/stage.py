@@ -12,6 +12,7 @@ from local.demo.cloud import OwnCloud, cloud_of_its_own
 from local.demo.hall_operator import Operator
 from local.demo.shop import Shop
 from local.demo.stage import CALL_TIMEOUT_S, through_proxy
+from local.simulation.booking_records import POLICY
 from local.simulation.database_side import DatabaseSide
 from local.simulation.network import StepNetwork
 from local.simulation.stripe_side import StripeSide
@@ -28,6 +29,7 @@ def simulated_cloud(folder: Path, proxy_port: int) -> Generator[OwnCloud]:
         "KILL_POINT_FILE": str(_traps(folder).file),
         "CLOCK_SHIFT_FILE": str(_clock_file(folder)),
         "PAYMENT_METHOD_TYPES": METHOD_TYPES,
+        "CANCEL_POLICY": POLICY,
         "DELIVER_OUTBOX_FUNCTION": "",
     }
     with cloud_of_its_own(folder, environment, schedules=False) as cloud:
@@ -61,6 +63,7 @@ async def world_of(cloud: OwnCloud, proxy_port: int) -> AsyncGenerator[World]:
                 traps=_traps(folder),
                 clock_file=_clock_file(folder),
                 base_url=stack["base_url"],
+                jwt_secret=stack["jwt_secret"],
                 admin_token=stack["admin_token"],
                 queue_url=stack["webhook_inbox_queue_url"],
                 kill=cloud.kill,

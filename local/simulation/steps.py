@@ -1,7 +1,8 @@
 """What happens, step by step: made by a seed alone, so that a seed repeats, and a step may be left out of a list.
 
-A step is a JSON object: `do` says what, the rest with what. Holds go by labels; a step that names one which was never
-granted does nothing. Few slots with few seats and few customers: that everybody meets everybody is the rule.
+A step is a JSON object: `do` says what, the rest with what. Holds go by labels, and bookings by their holds'; a step
+that names one which was never granted does nothing. Few slots with few seats, few customers, few users with few credits:
+that everybody meets everybody is the rule.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,12 @@ from local.chaos.kills import kill_points
 
 type Step = dict[str, Any]
 
-SLOTS = 4
+# The first three are one offering's, which is sold for credits and on arrival too, and whose times its schedule makes;
+# the last costs nothing.
+SLOTS = 5
+TOGETHER = 3
+FREE = 4
+SLOT_WEIGHTS = (5, 5, 5, 3, 1)
 CUSTOMERS = 4
 NEWEST = [0.999, 0.96, 0.92, 0.88, 0.84]  # events
 WHOLE_STORY = 0.7  # of the holds that end by force, their seats are taken and they are paid
@@ -42,6 +48,9 @@ FAULTS: Mapping[str, Mapping[str, object]] = {
 DIES_AT = {
     "pay": ("pay", "close", "settle"),
     "cancel": ("close", "settle"),
+    "book": ("book", "close", "settle"),
+    "cancel booking": ("change",),
+    "refund booking": ("change",),
     "cleanup": ("close", "settle"),
     "deliver": ("webhook", "ledger", "settle"),
     "outbox": ("outbox", "ledger"),
@@ -50,16 +59,12 @@ DIES_AT = {
 }
 CRASHES, CUTS, STRUCK = 0.1, 0.08, 0.08  # of the calls
 CUT_BATCHES = (0, 0, 0, 1, 1, 2, 3)
-CLOCK_STEPS = (1, 5)  # for so many steps the clocks are off
 CLOCKS_S = (-6 * 3600, -3600, -600, -400, 400, 600, 3600, 6 * 3600)
 
 
-def make_steps(seed: str, count: int) -> list[Step]:
-    """So many steps; a burst of several at once counts as one."""
-    return _Maker(seed).steps(count)
+class PaymentSteps:
+    """What a run has so far, and what may come next of it: holds, payments, Stripe's word, time and jobs."""
 
-
-class _Maker:
     def __init__(self, seed: str) -> None:
         self.chance = Random(seed)
         self.kill_points = kill_points()
@@ -69,45 +74,6 @@ class _Maker:
         self.paid: list[int] = []
         self.slot_of: dict[int, int] = {}
         self.coming: list[Step] = []
-        self.acts: Sequence[tuple[float, Callable[[], Step]]] = (
-            (12, self.hold),
-            (14, self.pay),
-            (16, self.confirm),
-            (22, self.deliver),
-            (3, self.cancel),
-            (4, self.expire),
-            (5, lambda: self.called({"do": "cleanup"})),
-            (4, lambda: self.called({"do": "outbox"})),
-            (3, lambda: self.called({"do": "reconcile"})),
-            (1, lambda: self.called({"do": "replay", "status": self.chance.choice(["failed", "parked"])})),
-            (3, lambda: {"do": "wait"}),
-            (2, lambda: {"do": "drop", "pick": self.pick()}),
-            (2.5, self.refund),
-            (1.5, self.end_refund),
-            (2.5, self.dispute),
-            (3, self.decide),
-            (2.5, self.settle),
-            (1, lambda: self.about_a_hold({"do": "second intent", "paid": self.chance.random() < 0.5})),
-            (2, self.end_by_force),
-            (1.5, self.clock),
-            (0.3, lambda: {"do": "begin", "slot": self.chance.randrange(SLOTS)}),
-            (0.25, lambda: {"do": "restart", "meanwhile": self.deliver()}),
-            (8, self.burst),
-        )
-
-    def steps(self, count: int) -> list[Step]:
-        weights = [weight for weight, _ in self.acts]
-        makers = [maker for _, maker in self.acts]
-        made: list[Step] = []
-        right_at = -1
-        while len(made) < count:
-            step = self.coming.pop(0) if self.coming else self.chance.choices(makers, weights)[0]()
-            if step["do"] == "clock":
-                right_at = len(made) + 1 + self.chance.randint(*CLOCK_STEPS)
-            made.append(step)
-            if len(made) == right_at:
-                made.append({"do": "clock", "seconds": 0})
-        return made
 
     def pick(self) -> float:
         """Which of many, whatever their number."""
@@ -140,8 +106,8 @@ class _Maker:
             return self.called({"do": "hold again", "hold": chance.choice(self.holds[-REMEMBERED:])})
         self.labels += 1
         self.holds.append(self.labels)
-        first = chance.randrange(SLOTS) if slot is None else slot
-        slots = [first, (first + 1) % (SLOTS - 1)] if first < SLOTS - 1 and chance.random() < 0.2 else [first]
+        first = chance.choices(range(SLOTS), SLOT_WEIGHTS)[0] if slot is None else slot
+        slots = [first, (first + 1) % TOGETHER] if first < TOGETHER and chance.random() < 0.2 else [first]
         chance.shuffle(slots)
         self.slot_of[self.labels] = first
         return self.called(

@@ -11,9 +11,10 @@ from local.chaos.kills import kill_points
 from local.chaos.wire import Batch
 from local.lambda_runtime.blueprint import SHIFTED_CLOCK
 from local.lambda_runtime.shifted_clock import Clock
+from local.simulation.making import make_steps
 from local.simulation.network import StepNetwork
 from local.simulation.shrinking import shrink
-from local.simulation.steps import DIES_AT, make_steps, size_of
+from local.simulation.steps import DIES_AT, size_of
 
 
 def test_a_seed_makes_the_same_steps_again() -> None:
@@ -32,6 +33,8 @@ def test_everything_that_can_happen_happens() -> None:
         *("hold", "hold again", "pay", "confirm", "cancel", "deliver", "drop", "cleanup", "outbox", "reconcile"),
         *("replay", "expire", "wait", "refund", "end refund", "dispute", "decide", "settle", "second intent"),
         *("end by force", "clock", "begin", "restart", "at once"),
+        *("book", "show booking", "cancel booking", "move", "refund booking"),
+        *("grant", "credits expire", "schedule", "capacity", "price"),
     }  # fmt: skip
     assert deaths == set(kill_points())
     assert any("cut" in step for step in steps)

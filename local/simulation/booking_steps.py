@@ -1,0 +1,164 @@
+"""What happens to bookings, credits and the catalogue, step by step: those who book without paying, and administrators."""
+
+from collections.abc import Callable, Sequence
+
+from local.simulation.steps import FREE, MODES, NEWEST, SLOTS, TOGETHER, PaymentSteps, Step
+
+USERS = 2
+DISPUTED = 0.4  # of the sales that are told as a whole
+NOT_YET = 0.75  # of the holds that are booked otherwise nobody has tried to pay
+WHOLE_CREDITS = 0.4  # of the grants are spent at once
+OTHERWISE = (*("pay_on_arrival",) * 4, *("credits",) * 5, "free")
+VERSIONS = (*("right",) * 8, "old", "old", "none")
+WHO = ("token", "token", "owner", "admin")
+ROOM = (1, 2, 3, 3, 4)  # bookings and units that a slot is given
+PRICES = (4500, 4500, 5000, 100)
+CREDITS_PRICES = (1, 1, 2, None)
+HOURS_LEFT = (0, 12, 30)  # until a slot begins: nothing of a price goes back, then half of it
+
+
+class BookingSteps(PaymentSteps):
+    """The steps of a run, those of the booking side too. Lines of bookings go by number, users and slots as well."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__(seed)
+        self.booked: list[int] = []
+        self.grants: list[Step] = []
+
+    def about_a_booking(self, step: Step) -> Step:
+        """One of the last holds that somebody has paid or booked otherwise."""
+        return self.about_a_hold(step, self.booked + self.paid)
+
+    def book(self, hold: int | None = None) -> Step:
+        """By other means than a payment; now and then although somebody is paying, or has paid."""
+        chance = self.chance
+        taken = {*self.paid, *self.asked_to_pay, *self.booked}
+        unpaid = [label for label in self.holds if label not in taken] if chance.random() < NOT_YET else None
+        step: Step = {"do": "book"} if hold is None else {"do": "book", "hold": hold}
+        if hold is None and (step := self.about_a_hold(step, unpaid))["do"] == "hold":
+            return step
+        is_free = self.slot_of[step["hold"]] == FREE and chance.random() < 0.9
+        step |= {"method": "free" if is_free else chance.choice(OTHERWISE), "key": chance.randrange(3)}
+        step["user"] = chance.randrange(USERS) if chance.random() < 0.95 else None
+        self.booked.append(step["hold"])
+        return self.called(step)
+
+    def changed(self, step: Step) -> Step:
+        """A step that changes a booking, of the version that its sender has seen."""
+        chance = self.chance
+        step |= {"version": chance.choice(VERSIONS), "who": chance.choice(WHO)}
+        step = self.about_a_booking(step)
+        return step if step["do"] == "hold" else self.called(step)
+
+    def show_booking(self) -> Step:
+        return self.about_a_booking({"do": "show booking", "who": self.chance.choice(WHO)})
+
+    def cancel_booking(self) -> Step:
+        return self.changed({"do": "cancel booking"})
+
+    def move(self, slot: int | None = None) -> Step:
+        """Most often to a slot of the same offering; which line is said more often than not."""
+        chance = self.chance
+        if slot is None:
+            slot = chance.randrange(TOGETHER) if chance.random() < 0.9 else chance.randrange(SLOTS)
+        return self.changed({"do": "move", "slot": slot, "item": chance.choice((None, 0, 0, 1))})
+
+    def refund_booking(self) -> Step:
+        """Of the price: a part, all that is left, or more than there is."""
+        part = self.chance.choice((0.3, 0.5, None, 1.0, 1.5))
+        step = self.about_a_booking({"do": "refund booking", "part": part, "key": self.chance.randrange(3)})
+        return step if step["do"] == "hold" else self.called(step)
+
+    def grant(self) -> Step:
+        """Credits given or taken; sent twice under one key; spent at once, and the booking cancelled, twice."""
+        chance = self.chance
+        if self.grants and chance.random() < 0.15:
+            return self.called(dict(chance.choice(self.grants[-3:])))
+        user, delta = chance.randrange(USERS), chance.choice((1, 1, 2, 3, -1, -2))
+        step: Step = {"do": "grant", "grant": len(self.grants) + 1, "user": user, "delta": delta}
+        step["key"] = chance.random() < 0.8
+        if delta > 0 and chance.random() < 0.4:
+            step["expires"] = True
+        self.grants.append(dict(step))
+        if delta > 0 and chance.random() < WHOLE_CREDITS:
+            hold = self.hold(chance.randrange(TOGETHER))
+            paid = self.book(hold["hold"]) | {"method": "credits", "user": user}
+            self.coming = [hold, paid]
+            if chance.random() < 0.6:
+                again = {"do": "cancel booking", "hold": hold["hold"], "version": "right", "who": "token"}
+                self.coming += [self.called(again), again]
+        return self.called(step)
+
+    def schedule(self) -> Step:
+        """Some of the three times, with more or less room."""
+        chance = self.chance
+        times = sorted(chance.sample(range(TOGETHER), k=chance.choice((0, 1, 2, 2, 3, 3, 3, 3))))
+        room = [[chance.choice(ROOM), chance.choice(ROOM)] for _ in times]
+        return self.called({"do": "schedule", "times": times, "room": room, "twice": chance.random() < 0.3})
+
+    def capacity(self, slot: int | None = None) -> Step:
+        chance = self.chance
+        slot = chance.randrange(SLOTS) if slot is None else slot
+        return self.called(
+            {"do": "capacity", "slot": slot, "room": [chance.choice(ROOM), chance.choice(ROOM)]}
+        )
+
+    def price(self) -> Step:
+        chance = self.chance
+        step = {"do": "price", "amount": chance.choice(PRICES), "credits": chance.choice(CREDITS_PRICES)}
+        return self.called(step | {"version": chance.choice(VERSIONS), "on_arrival": chance.random() < 0.8})
+
+    def begin(self) -> Step:
+        """Most often it has begun for good; else it is so near that not all of a price goes back."""
+        return {"do": "begin", "slot": self.chance.randrange(SLOTS), "hours": self.chance.choice(HOURS_LEFT)}
+
+    def sale(self) -> Step:
+        """A hold that is paid, and its booking changed; a bank may have a word meanwhile."""
+        chance = self.chance
+        hold = self.hold(chance.randrange(TOGETHER))
+        same, newest = {"hold": hold["hold"]}, {"do": "deliver", "picks": NEWEST}
+        self.paid.append(hold["hold"])
+        self.coming = [
+            {"do": "pay", "mode": MODES[0], "key": 0} | same,
+            {"do": "confirm", "method": "pm_card_visa", "fails": False} | same,
+            newest,
+        ]
+        if chance.random() < DISPUTED:
+            self.coming += [{"do": "dispute", "inquiry": chance.random() < 0.3} | same, newest]
+        self.coming += [self.changes(hold["hold"])]
+        return hold
+
+    def changes(self, hold: int) -> Step:
+        """Several changes of one booking at once."""
+        kinds = (self.cancel_booking, self.cancel_booking, self.move, self.move, self.refund_booking)
+        steps = [self.chance.choice(kinds)() for _ in range(self.chance.randint(2, 3))]
+        return {"do": "at once", "steps": [step | {"hold": hold} for step in steps]}
+
+    def quarrel(self) -> Step:
+        """Several at once of the booking side, of a kind that has something to quarrel about."""
+        chance = self.chance
+        slot, other = chance.sample(range(TOGETHER), k=2)
+        held, booked = self.about_a_hold({}), self.about_a_booking({})
+        if "do" in held or "do" in booked:
+            return held
+        hold, same = held["hold"], {"hold": booked["hold"]}
+        user = {"method": "credits", "user": chance.randrange(USERS)}
+        recent = self.holds[-3:]
+        kinds: Sequence[Callable[[], list[Step]]] = (
+            lambda: [self.book(hold) | user for _ in range(3)],
+            lambda: [self.book(label) | user for label in recent],
+            lambda: [self.book(hold), self.pay() | {"hold": hold}, self.confirm() | {"hold": hold}, self.deliver()],
+            lambda: [self.book(hold), self.cancel() | {"hold": hold}, self.called({"do": "cleanup"})],
+            lambda: self.changes(booked["hold"])["steps"],
+            lambda: [*self.changes(booked["hold"])["steps"], self.dispute() | same, self.deliver(), {"do": "outbox"}],
+            lambda: [self.refund_booking() | same for _ in range(3)],
+            lambda: [self.move(slot), self.move(slot), self.hold(slot)],
+            lambda: [self.move(slot), self.move(other), self.hold(slot), self.hold(other)],
+            lambda: [self.schedule(), self.hold(slot), self.hold(other), self.move(slot)],
+            lambda: [self.schedule(), self.schedule(), self.book(hold)],
+            lambda: [self.capacity(slot), self.hold(slot), self.hold(slot), self.move(slot)],
+            lambda: [self.price(), self.price(), self.hold(slot), self.pay()],
+            lambda: [self.called(dict(self.grants[-1])) for _ in range(2)] if self.grants else [self.grant()],
+            lambda: [self.grant(), self.book(hold) | user, self.book(recent[0]) | user, {"do": "cleanup"}],
+        )  # fmt: skip
+        return {"do": "at once", "steps": chance.choice(kinds)()}
