@@ -10,7 +10,11 @@ from uuid import UUID
 import pytest
 import stripe
 
+from domain.identity import Caller, Role
 from domain.reservation import reservation_token
+from functions.bookings import service as booking
+from functions.bookings.access import Visitor
+from functions.bookings.requests import BookingRequest
 from functions.create_payment_intent import service as paying
 from functions.deliver_outbox import service as delivering
 from functions.reservation_cleanup import service as cleaning
@@ -35,11 +39,22 @@ class Till:
         for service in (paying, receiving, cleaning, delivering, reserving):
             monkeypatch.setattr(service, "_database", shop.database)
             monkeypatch.setattr(service, "_gateway", lambda: gateway)
+        monkeypatch.setattr(booking, "bookings_database", shop.database)
+        monkeypatch.setattr(booking, "bookings_gateway", lambda: gateway)
 
     def pay(self, hold_id: UUID, key: str | None) -> paying.Answered:
         """`create-payment-intent`; raises its refusals."""
         token = reservation_token(str(hold_id), TOKEN_SECRET)
         return paying.pay(paying.PaymentRequest(reservation_id=hold_id), token, key, CONTEXT)
+
+    def book(
+        self, hold_id: UUID, method: str, *, user_id: str | None = None, key: str | None = None
+    ) -> booking.Booked:
+        """`POST /bookings`; raises its refusals."""
+        request = BookingRequest.model_validate({"reservation_id": hold_id, "payment_method": method})
+        caller = Caller(user_id, Role.CUSTOMER, 0) if user_id else None
+        who = Visitor(reservation_token(str(hold_id), TOKEN_SECRET), caller)
+        return booking.book(request, who, key, CONTEXT)
 
     def cancel(self, hold_id: UUID) -> None:
         """`DELETE /reservations/{id}`; raises its refusals."""
