@@ -29,7 +29,7 @@ def hold(conn: psycopg.Connection, request: Mapping[str, Any]) -> None:
         ceiling=timedelta(minutes=30),
         key=str(uuid4()),
         request_hash=HASH,
-        request_id="bench",
+        context=CONTEXT,
     )
 
 
@@ -49,6 +49,7 @@ def pay(conn: psycopg.Connection, reservation_id: UUID) -> None:
         expected_currency=None,
         key=key,
         request_hash=HASH,
+        context=CONTEXT,
     )
     payments.record_payment(
         conn,
@@ -61,6 +62,7 @@ def pay(conn: psycopg.Connection, reservation_id: UUID) -> None:
         key_attempt=begun["key_attempt"],
         key_status=201,
         answer=json.dumps({"payment_id": begun["payment"]["id"]}),
+        context=CONTEXT,
     )
 
 
@@ -103,7 +105,7 @@ def webhook(conn: psycopg.Connection, event: Mapping[str, Any]) -> None:
 
 def cleanup(conn: psycopg.Connection, _: None) -> None:
     """A run of `reservation-cleanup` that finds one batch of unpaid holds."""
-    holds.release_expired(conn, limit=500)
+    holds.release_expired(conn, limit=500, context=CONTEXT)
     payments.claim_payments_to_close(conn, limit=8, lease=timedelta(seconds=45))
     with conn.pipeline():
         jobs.forget_old_idempotency_keys(conn)

@@ -31,7 +31,7 @@ def buy(database: Database, slot: str, begin: float, end: float, taken: list[flo
             ceiling=timedelta(minutes=30),
             key=str(uuid4()),
             request_hash=HASH,
-            request_id="bench",
+            context={"actor": "bench", "request_id": "bench"},
         )["outcome"]
 
     database.run(lambda conn: conn.execute("SELECT 1"))

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from database import payments
-from database.connection import Database
+from database.connection import Context, Database
 from domain import refusals
 from domain.currencies import chargeable_limits
 from domain.refusals import BY_SLUG
@@ -75,22 +75,20 @@ def _gateway() -> StripeGateway:
     return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
 
 
-def pay(
-    request: PaymentRequest, token: str | None, key: str | None, context: Mapping[str, str | None]
-) -> Answered:
+def pay(request: PaymentRequest, token: str | None, key: str | None, context: Context) -> Answered:
     """The one live payment of the hold, made now or already there."""
     settings = load(Settings)
     reservation_id = str(request.reservation_id)
     if not token or not token_matches(reservation_id, token, settings.token_secret):
         raise refusals.UnknownReservation
     identify(reservation_id=reservation_id)
-    begun = _begin(request, key, context["request_id"] or "")
+    begun = _begin(request, key, context)
     payment = begun["payment"]
     identify(payment_id=payment["id"])
     if begun["outcome"] == "replayed":
         return _replay(begun)
     kill_point("pay.before-stripe")
-    made = _ask_stripe(begun["outcome"], payment)
+    made = _ask_stripe(begun["outcome"], payment, context)
     kill_point("pay.after-stripe")
     if made.seen.canceled:
         # It was ended at Stripe, not by us: this row is over, and the hold may have another payment.
@@ -101,7 +99,7 @@ def pay(
     return _record(begun, made, key, context)
 
 
-def _begin(request: PaymentRequest, key: str | None, request_id: str) -> dict[str, Any]:
+def _begin(request: PaymentRequest, key: str | None, context: Context) -> dict[str, Any]:
     """Phase 1: the hold is checked and extended, the payment's row is written, and both are ours for a while."""
     settings = load(Settings)
     payment_id = uuid4()
@@ -109,7 +107,7 @@ def _begin(request: PaymentRequest, key: str | None, request_id: str) -> dict[st
         request.mode,
         payment_id=str(payment_id),
         reservation_id=str(request.reservation_id),
-        request_id=request_id,
+        request_id=context["request_id"] or "",
         payment_method_types=settings.payment_method_types,
         success_url=settings.checkout_success_url,
         cancel_url=settings.checkout_cancel_url,
@@ -129,6 +127,7 @@ def _begin(request: PaymentRequest, key: str | None, request_id: str) -> dict[st
             expected_currency=request.expected_currency,
             key=key,
             request_hash=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
+            context=context,
         )
     )
     if "payment" not in begun:
@@ -136,15 +135,15 @@ def _begin(request: PaymentRequest, key: str | None, request_id: str) -> dict[st
     return begun
 
 
-def _ask_stripe(outcome: str, payment: Mapping[str, Any]) -> StripePayment:
+def _ask_stripe(outcome: str, payment: Mapping[str, Any], context: Context) -> StripePayment:
     """Phase 2, with no transaction open."""
     try:
         if outcome == "fetch":
             return _gateway().fetch(payment["payment_intent_id"], payment["checkout_session_id"])
-        return create_at_stripe(_database(), _gateway(), payment)
+        return create_at_stripe(_database(), _gateway(), payment, context)
     except StripeRefused as failure:
         if outcome == "fetch":
-            _leave(payment)
+            _leave(payment, context)
             raise refusals.PaymentProviderUnavailable from failure
         # Nothing was made, and nothing will be under this row: the hold goes on without it.
         _database().run(
@@ -161,18 +160,18 @@ def _ask_stripe(outcome: str, payment: Mapping[str, Any]) -> StripePayment:
             raise refusals.AmountNotChargeable from failure
         raise refusals.PaymentProviderUnavailable from failure
     except (StripeUnanswered, StripeFailed) as failure:
-        _leave(payment)
+        _leave(payment, context)
         count("PaymentUnknown")
         raise refusals.PaymentProviderUnavailable from failure
 
 
-def _leave(payment: Mapping[str, Any]) -> None:
-    _database().run(lambda conn: payments.leave_payment_unknown(conn, payment["id"], payment["attempt"]))
+def _leave(payment: Mapping[str, Any], context: Context) -> None:
+    _database().run(
+        lambda conn: payments.leave_payment_unknown(conn, payment["id"], payment["attempt"], context=context)
+    )
 
 
-def _record(
-    begun: Mapping[str, Any], made: StripePayment, key: str | None, context: Mapping[str, str | None]
-) -> Answered:
+def _record(begun: Mapping[str, Any], made: StripePayment, key: str | None, context: Context) -> Answered:
     """Phase 3: what Stripe answered, if the payment is still ours and its hold still wants it."""
     payment = begun["payment"]
     status = 201 if begun["outcome"] == "create" else 200
@@ -189,6 +188,7 @@ def _record(
             key_attempt=begun["key_attempt"],
             key_status=status,
             answer=dump(answer),
+            context=context,
         )
     )
     if recorded == "superseded":
@@ -200,7 +200,7 @@ def _record(
 
 
 def _closed_with_its_hold(
-    hold_status: str, payment: Mapping[str, Any], made: StripePayment, context: Mapping[str, str | None]
+    hold_status: str, payment: Mapping[str, Any], made: StripePayment, context: Context
 ) -> refusals.Refusal:
     """The hold was ended while we were at Stripe: the payment ends with it, unless it was paid in the meantime."""
     ids = {

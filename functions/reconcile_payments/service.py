@@ -218,7 +218,7 @@ def _close_stray(stray: Mapping[str, Any], context: Context) -> None:
     if answer.seen.captured_amount > 0:
         _settle(answer.seen, context)
     elif answer.seen.canceled:
-        _database().run(lambda conn: reconciliation.close_stray_payment(conn, stray["id"]))
+        _database().run(lambda conn: reconciliation.close_stray_payment(conn, stray["id"], context=context))
 
 
 def _settle(seen: Observation, context: Context) -> None:

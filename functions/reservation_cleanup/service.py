@@ -8,7 +8,7 @@ from typing import Any
 from database import holds
 from database.connection import Connection, Context, Database
 from database.credits import expire_credits
-from database.jobs import finish_job, forget_old_idempotency_keys
+from database.jobs import finish_job, forget_old_idempotency_keys, forget_old_rate_limits
 from database.payments import claim_payments_to_close
 from payments.closing import CLOSE_LEASE, Closed, close_payment
 from runtime.jobs import Budget
@@ -41,7 +41,7 @@ def clean_up(request_id: str, budget: Budget) -> dict[str, Any]:
     """
     started_at = datetime.now(UTC)
     result = {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "credits_expired": 0, "more": False}
-    while (released := _release_unpaid()) and not budget.is_spent:
+    while (released := _release_unpaid(request_id)) and not budget.is_spent:
         result["released"] += released
         if released < UNPAID_BATCH:
             break
@@ -54,8 +54,9 @@ def clean_up(request_id: str, budget: Budget) -> dict[str, Any]:
     return result
 
 
-def _release_unpaid() -> int:
-    return _database().run(lambda conn: holds.release_expired(conn, limit=UNPAID_BATCH))
+def _release_unpaid(request_id: str) -> int:
+    context = _context(request_id)
+    return _database().run(lambda conn: holds.release_expired(conn, limit=UNPAID_BATCH, context=context))
 
 
 def _expire_credits(request_id: str) -> int:
@@ -112,4 +113,5 @@ def _context(request_id: str) -> Context:
 def _finish(conn: Connection, request_id: str, started_at: datetime, result: dict[str, Any]) -> None:
     with conn.pipeline():
         forget_old_idempotency_keys(conn)
+        forget_old_rate_limits(conn)
         finish_job(conn, "reservation-cleanup", request_id=request_id, started_at=started_at, result=result)

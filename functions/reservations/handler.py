@@ -27,7 +27,7 @@ def get_slots() -> Response[str]:
 @app.post("/reservations")
 def post_reservation() -> Response[str]:
     request, key = app.body_as(HoldRequest), app.idempotency_key(at_least=KEY_LENGTH)
-    answer, replayed = service.hold(request, key, app.request_id)
+    answer, replayed = service.hold(request, key, app.actor("customer", "holds"))
     return json_response(201, answer, {"Idempotent-Replayed": "true"} if replayed else {})
 
 

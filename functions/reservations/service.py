@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from pydantic import Field
 
 from database import catalogue, holds
-from database.connection import Database
+from database.connection import Context, Database
 from database.payments import claim_payments_to_close
 from domain import refusals
 from domain.refusals import BY_SLUG
@@ -87,22 +87,22 @@ def list_slots(query: SlotsQuery) -> dict[str, Any]:
     return answer
 
 
-def hold(request: HoldRequest, key: str | None, request_id: str) -> tuple[dict[str, Any], bool]:
+def hold(request: HoldRequest, key: str | None, context: Context) -> tuple[dict[str, Any], bool]:
     """Holds all that is asked for or refuses; answers the reservation and whether it is a replay."""
     reservation_id = uuid4()
     identify(reservation_id=str(reservation_id))
-    outcome = _reserve(reservation_id, request, key, request_id)
+    outcome = _reserve(reservation_id, request, key, context)
     for pause in RETURNING_SECONDS:
         if outcome["outcome"] != "sold-out" or not _is_left(outcome["left"], request):
             break
         time.sleep(pause)
-        outcome = _reserve(reservation_id, request, key, request_id)
+        outcome = _reserve(reservation_id, request, key, context)
     if (
         outcome["outcome"] == "sold-out"
         and outcome["waiting"]
-        and _free_waiting_seats(outcome["waiting"], request_id)
+        and _free_waiting_seats(outcome["waiting"], context["request_id"])
     ):
-        outcome = _reserve(reservation_id, request, key, request_id)
+        outcome = _reserve(reservation_id, request, key, context)
     match outcome["outcome"]:
         case "held" | "replayed":
             answer = json.loads(outcome["answer"])
@@ -117,7 +117,7 @@ def hold(request: HoldRequest, key: str | None, request_id: str) -> tuple[dict[s
             raise BY_SLUG[refused]
 
 
-def _reserve(reservation_id: UUID, request: HoldRequest, key: str | None, request_id: str) -> dict[str, Any]:
+def _reserve(reservation_id: UUID, request: HoldRequest, key: str | None, context: Context) -> dict[str, Any]:
     settings = load(Settings)
     body = request.model_dump(mode="json")
     return _database().run(
@@ -132,7 +132,7 @@ def _reserve(reservation_id: UUID, request: HoldRequest, key: str | None, reques
             ceiling=timedelta(minutes=settings.hold_ceiling_minutes),
             key=key,
             request_hash=hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest(),
-            request_id=request_id,
+            context=context,
         )
     )
 
@@ -147,7 +147,7 @@ def _is_left(left: list[dict[str, Any]], request: HoldRequest) -> bool:
     )
 
 
-def _free_waiting_seats(waiting: list[str], request_id: str) -> bool:
+def _free_waiting_seats(waiting: list[str], request_id: str | None) -> bool:
     """Asks Stripe, for two seconds at most, to end the payments that keep these holds' seats; whether any went."""
     claimed = _database().run(
         lambda conn: claim_payments_to_close(

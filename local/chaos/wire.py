@@ -79,5 +79,6 @@ class Frontend:
 
     def _name(self, statement: str) -> str:
         called = _CALL.findall(statement)
-        known = [name for name in called if name in self.functions or name == "set_config"]
+        known = [name for name in called if name in self.functions]
+        known = known or [name for name in called if name == "set_config"]
         return " ".join(known[:2]) or "".join(_WORD.findall(statement)[:1]).upper()

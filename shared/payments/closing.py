@@ -47,13 +47,13 @@ def close_payment(
     try:
         if not payment["known"]:
             # Nobody has heard what Stripe made of the request, so it is made again, under its key, to be cancelled.
-            made = create_at_stripe(database, gateway, payment)
+            made = create_at_stripe(database, gateway, payment, context)
             ids = made.seen.payment_intent_id, made.seen.checkout_session_id
-            _record(database, payment, made)
+            _record(database, payment, made, context)
             kill_point("close.after-create")
         if _may_await_funds(payment) and gateway.fetch(*ids).seen.awaits_funds:
             # Its buyer has a voucher or a transfer under way: that is not cancelled under their hands.
-            _keep(database, payment, awaits_funds=True)
+            _keep(database, payment, context, awaits_funds=True)
             return Closed.KEPT
         answer = gateway.close(*ids)
     except StripeRefused:
@@ -61,18 +61,18 @@ def close_payment(
         return _finish(database, payment, context)
     except (StripeUnanswered, StripeFailed):
         logger.warning("stripe did not say whether a payment is closed", extra={"payment_id": payment["id"]})
-        _keep(database, payment, awaits_funds=False)
+        _keep(database, payment, context, awaits_funds=False)
         return Closed.UNANSWERED
     kill_point("close.after-stripe")
     if answer.seen.captured_amount > 0:
         decision = settle(database, answer.seen, context)
         if decision.action is Action.NOTHING and decision.reason:
-            _keep(database, payment, awaits_funds=False)
+            _keep(database, payment, context, awaits_funds=False)
             return Closed.KEPT
         return Closed.CONFIRMED if decision.action in (Action.CONFIRM, Action.NOTHING) else Closed.REFUNDED
     if answer.seen.canceled:
         return _finish(database, payment, context)
-    _keep(database, payment, awaits_funds=answer.seen.awaits_funds)
+    _keep(database, payment, context, awaits_funds=answer.seen.awaits_funds)
     return Closed.KEPT
 
 
@@ -97,7 +97,7 @@ def _finish(database: Database, payment: Mapping[str, Any], context: Context) ->
             return Closed.RELEASED
 
 
-def _keep(database: Database, payment: Mapping[str, Any], *, awaits_funds: bool) -> None:
+def _keep(database: Database, payment: Mapping[str, Any], context: Context, *, awaits_funds: bool) -> None:
     database.run(
         lambda conn: keep_payment(
             conn,
@@ -106,11 +106,12 @@ def _keep(database: Database, payment: Mapping[str, Any], *, awaits_funds: bool)
             awaits_funds=awaits_funds,
             wait=KEEP_FOR,
             funds=funds_window(),
+            context=context,
         )
     )
 
 
-def _record(database: Database, payment: Mapping[str, Any], made: StripePayment) -> None:
+def _record(database: Database, payment: Mapping[str, Any], made: StripePayment, context: Context) -> None:
     database.run(
         lambda conn: record_payment(
             conn,
@@ -119,5 +120,6 @@ def _record(database: Database, payment: Mapping[str, Any], made: StripePayment)
             payment_intent_id=made.seen.payment_intent_id,
             checkout_session_id=made.seen.checkout_session_id,
             status=made.seen.status,
+            context=context,
         )
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from database.connection import Database
+from database.connection import Context, Database
 from database.payments import take_next_payment_key
 from stripe_gateway.failures import StripeFailed, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway, StripePayment
@@ -47,7 +47,9 @@ def frozen_parameters(
     }
 
 
-def create_at_stripe(database: Database, gateway: StripeGateway, payment: Mapping[str, Any]) -> StripePayment:
+def create_at_stripe(
+    database: Database, gateway: StripeGateway, payment: Mapping[str, Any], context: Context
+) -> StripePayment:
     """Stripe's payment for our row, whose lease the caller has.
 
     A key under which Stripe has stored a failure, or which it has forgotten, is not asked again blindly: what it may
@@ -62,7 +64,9 @@ def create_at_stripe(database: Database, gateway: StripeGateway, payment: Mappin
     try:
         if found := gateway.find(mode, payment["id"], payment["created_at"]):
             return found
-        key = database.run(lambda conn: take_next_payment_key(conn, payment["id"], payment["attempt"]))
+        key = database.run(
+            lambda conn: take_next_payment_key(conn, payment["id"], payment["attempt"], context=context)
+        )
         if key is None:
             raise StripeUnanswered  # the lease was lost: somebody else is asking
         return gateway.create(mode, _parameters(payment), key)

@@ -149,7 +149,7 @@ class Shop:
             ceiling=timedelta(minutes=30),
             key=key,
             request_hash="hash",
-            request_id="test",
+            context=CONTEXT,
         )
         return {**outcome, "id": hold_id}
 
@@ -168,6 +168,7 @@ class Shop:
             expected_currency=None,
             key=None,
             request_hash=None,
+            context=CONTEXT,
         )
 
     def with_payment(self, hold_id: UUID) -> str:
@@ -181,6 +182,7 @@ class Shop:
             payment_intent_id=intent_id,
             checkout_session_id=None,
             status="requires_payment_method",
+            context=CONTEXT,
         )
         assert recorded == "recorded"
         return intent_id

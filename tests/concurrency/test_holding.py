@@ -12,7 +12,7 @@ from psycopg.errors import CheckViolation, DeadlockDetected
 from functions.reservations import service as reserving
 from functions.reservations.requests import HoldRequest
 from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there
-from tests.concurrency.shop import Shop
+from tests.concurrency.shop import CONTEXT, Shop
 from tests.concurrency.till import Till
 
 BUYERS = 100
@@ -228,7 +228,7 @@ def test_seats_that_somebody_is_just_giving_back_are_waited_for(shop: Shop, till
         other.execute("SELECT FROM ticket_reservations WHERE id = %s FOR NO KEY UPDATE", [dead])
         soon = threading.Timer(0.05, other.rollback)
         soon.start()
-        granted, _ = reserving.hold(request, None, "test")
+        granted, _ = reserving.hold(request, None, CONTEXT)
         soon.join()
 
     assert granted["status"] == "active"

@@ -13,7 +13,7 @@ import stripe
 from database.holds import release_expired
 from domain.refusals import EventNotApplied
 from tests.concurrency.guards import execute, rewrite_function
-from tests.concurrency.shop import PRICE, Shop, succeeded_event
+from tests.concurrency.shop import CONTEXT, PRICE, Shop, succeeded_event
 from tests.concurrency.till import Till
 
 DELIVERIES = 50
@@ -161,7 +161,9 @@ def full_slot_of_the_dead(shop: Shop) -> list[str | Exception]:
         for number in range(50)
     ]
     acts += [lambda intent_id=intent_id: shop.succeeded(intent_id, amount=2 * PRICE) for intent_id in intents]
-    acts += [lambda: f"{release_expired(shop.connection(), limit=2)} released" for _ in range(20)]
+    acts += [
+        lambda: f"{release_expired(shop.connection(), limit=2, context=CONTEXT)} released" for _ in range(20)
+    ]
     random.shuffle(acts)
     return shop.all_at_once(acts)
 

@@ -151,9 +151,7 @@ def test_a_cut_cancellation_is_done_once(app: App, cut: NthBoundary) -> None:
         assert app.counts(slot) == (0, 0, 0, 0)
         assert [intent.status for intent in app.intents(payment.hold)] == ["canceled"]
 
-    assert at_every_boundary(cut, story) == boundaries(
-        "set_config begin_close Sync", "set_config finish_close Sync"
-    )
+    assert at_every_boundary(cut, story) == boundaries("begin_close Sync", "finish_close Sync")
     assert app.violations() == []
 
 
@@ -172,10 +170,10 @@ def test_a_cut_clean_up_releases_once(app: App, cut: NthBoundary) -> None:
         assert app.counts(slot) == (0, 0, 0, 0)
 
     unpaid, paid = "cleanup_expired_reservations Sync", "claim_payments_to_close Sync"
-    end = "forget_old_idempotency_keys finish_job Sync"
+    credits, end = "expire_credits Sync", "forget_old_idempotency_keys finish_job Sync"
     # The second run finds nothing to do where the first was cut at its end.
     assert at_every_boundary(cut, story) == boundaries(
-        unpaid, paid, "set_config finish_close Sync", paid, end, unpaid, paid, end
+        unpaid, paid, "finish_close Sync", paid, credits, end, unpaid, paid, credits, end
     )
     assert app.violations() == []
 
@@ -229,7 +227,7 @@ def test_a_cut_delivery_is_finished_by_the_next_run(app: App, cut: NthBoundary) 
 
         # Both rows are under way at once, and the second run may have something left to do or not.
         places = set(at_every_boundary(cut, story))
-    assert places >= set(boundaries("set_config claim_outbox Sync", "settle_outbox Sync"))
+    assert places >= set(boundaries("claim_outbox Sync", "settle_outbox Sync"))
     assert any("save_refund" in place and "| COMMIT" in place for place in places)
     assert any("save_refund" in place and "COMMIT |" in place for place in places)
     assert app.violations() == []
@@ -267,5 +265,5 @@ def test_a_cut_change_of_a_booking_is_made_once(
         assert (version, app.counts(here)[1], app.counts(there)[1], back) == left
 
     seen = [] if what == "refunds" else ["booking_answer Sync"]
-    assert at_every_boundary(cut, story) == boundaries(*seen, f"set_config {sql} Sync")
+    assert at_every_boundary(cut, story) == boundaries(*seen, f"{sql} Sync")
     assert app.violations() == []

@@ -154,6 +154,7 @@ def _roll_back(connection: Connection) -> None:
 
 
 SET_CONTEXT = "SELECT set_config('holdfast.context', %s, true)"
+IN_CONTEXT = " FROM set_config('holdfast.context', %s, true)"
 
 
 def only_value(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Any:
@@ -167,15 +168,12 @@ def call(
 ) -> Any:
     """One statement, one round trip, one commit; answers the first column of its row.
 
-    `context` says to the audit who acts and why; it travels in the same round trip.
+    `context` says to the audit who acts and why. It travels in the statement itself, which then has no FROM of its own:
+    what FROM calls comes first, and a second statement in a pipeline costs half a millisecond.
     """
     if context is None:
-        cursor = conn.execute(query, params)
-    else:
-        with conn.pipeline():
-            conn.execute(SET_CONTEXT, [json.dumps(context)])
-            cursor = conn.execute(query, params)
-    return only_value(cursor)
+        return only_value(conn.execute(query, params))
+    return only_value(conn.execute(query + IN_CONTEXT, [*params, json.dumps(context)]))
 
 
 class Transaction:

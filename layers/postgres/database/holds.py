@@ -22,7 +22,7 @@ def reserve_tickets(
     ceiling: timedelta,
     key: str | None,
     request_hash: str | None,
-    request_id: str,
+    context: Context,
 ) -> dict[str, Any]:
     """Holds all items or none. Answers `{"outcome": ...}` as the SQL function of the same name says."""
     return call(
@@ -38,8 +38,9 @@ def reserve_tickets(
             ceiling,
             key,
             request_hash,
-            request_id,
+            context["request_id"],
         ],
+        context=context,
     )
 
 
@@ -68,6 +69,6 @@ def begin_close(
     return call(conn, "SELECT begin_close(%s, %s, %s)", [reservation_id, closing_as, lease], context=context)
 
 
-def release_expired(conn: Connection, *, limit: int) -> int:
+def release_expired(conn: Connection, *, limit: int, context: Context) -> int:
     """Gives back up to `limit` holds that are over and have no payment open; answers how many."""
-    return call(conn, "SELECT cleanup_expired_reservations(%s)", [limit])
+    return call(conn, "SELECT cleanup_expired_reservations(%s)", [limit], context=context)

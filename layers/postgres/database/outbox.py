@@ -8,7 +8,7 @@ from database.connection import Connection, Context, call
 
 def claim_outbox(conn: Connection, *, limit: int, lease: timedelta, context: Context) -> list[dict[str, Any]]:
     """Up to `limit` due rows, leased; `attempt` is the fencing token of what follows."""
-    query = "SELECT coalesce(jsonb_agg(row), '[]') FROM claim_outbox(%s, %s) AS row"
+    query = "SELECT (SELECT coalesce(jsonb_agg(row), '[]') FROM claim_outbox(%s, %s) AS row)"
     return call(conn, query, [limit, lease], context=context)
 
 

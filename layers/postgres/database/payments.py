@@ -24,6 +24,7 @@ def begin_payment(
     expected_currency: str | None,
     key: str | None,
     request_hash: str | None,
+    context: Context,
 ) -> dict[str, Any]:
     """The first step of paying. Answers `{"outcome": ...}` as the SQL function of the same name says."""
     return call(
@@ -42,6 +43,7 @@ def begin_payment(
             key,
             request_hash,
         ],
+        context=context,
     )
 
 
@@ -57,6 +59,7 @@ def record_payment(
     key_attempt: int | None = None,
     key_status: int | None = None,
     answer: str | None = None,
+    context: Context,
 ) -> str:
     """The last step of paying: `recorded`, `superseded`, or what became of the hold that does not want it any more."""
     return call(
@@ -73,17 +76,18 @@ def record_payment(
             key_status,
             answer,
         ],
+        context=context,
     )
 
 
-def take_next_payment_key(conn: Connection, payment_id: str, attempt: int) -> str | None:
+def take_next_payment_key(conn: Connection, payment_id: str, attempt: int, *, context: Context) -> str | None:
     """The next key to ask Stripe under; None where the lease was lost."""
-    return call(conn, "SELECT take_next_payment_key(%s, %s)", [payment_id, attempt])
+    return call(conn, "SELECT take_next_payment_key(%s, %s)", [payment_id, attempt], context=context)
 
 
-def leave_payment_unknown(conn: Connection, payment_id: str, attempt: int) -> None:
+def leave_payment_unknown(conn: Connection, payment_id: str, attempt: int, *, context: Context) -> None:
     """Ends the lease of a payment of which Stripe has not said what became of it."""
-    call(conn, "SELECT leave_payment_unknown(%s, %s)", [payment_id, attempt])
+    call(conn, "SELECT leave_payment_unknown(%s, %s)", [payment_id, attempt], context=context)
 
 
 def claim_payments_to_close(
@@ -103,10 +107,22 @@ def finish_close(conn: Connection, payment_id: str, attempt: int, *, context: Co
 
 
 def keep_payment(
-    conn: Connection, payment_id: str, attempt: int, *, awaits_funds: bool, wait: timedelta, funds: timedelta
+    conn: Connection,
+    payment_id: str,
+    attempt: int,
+    *,
+    awaits_funds: bool,
+    wait: timedelta,
+    funds: timedelta,
+    context: Context,
 ) -> None:
     """Stripe has not settled the payment: the hold keeps its seats, and nobody asks again before `wait` is over.
 
     Where money is on its way, it has until `funds` after that was first said.
     """
-    call(conn, "SELECT keep_payment(%s, %s, %s, %s, %s)", [payment_id, attempt, awaits_funds, wait, funds])
+    call(
+        conn,
+        "SELECT keep_payment(%s, %s, %s, %s, %s)",
+        [payment_id, attempt, awaits_funds, wait, funds],
+        context=context,
+    )

@@ -47,9 +47,9 @@ def claim_stray_payments(conn: Connection, *, limit: int) -> list[dict[str, Any]
     return call(conn, "SELECT coalesce(jsonb_agg(row), '[]') FROM claim_stray_payments(%s) AS row", [limit])
 
 
-def close_stray_payment(conn: Connection, payment_id: str) -> None:
+def close_stray_payment(conn: Connection, payment_id: str, *, context: Context) -> None:
     """Stripe has closed the second intent."""
-    call(conn, "SELECT close_stray_payment(%s)", [payment_id])
+    call(conn, "SELECT close_stray_payment(%s)", [payment_id], context=context)
 
 
 def reopen_webhook_event(conn: Connection, event_id: str, *, context: Context) -> dict[str, Any] | None:
