@@ -5,35 +5,34 @@ Meant for a moment at which nothing is on its way: the buyers are served, the we
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from local.booking_promises import (
+    cancelled_by_policy,
+    closed_slots_sell_no_more,
+    credits_spent_once,
+    seats_given_back,
+    uncharged_where_unpaid,
+)
 from local.records import Records, read_records
+from local.verdicts import (
+    GONE,
+    OPEN_DISPUTES,
+    RESERVATION_ID,
+    Promise,
+    contested_intents,
+    going_back,
+    told_with,
+)
 
-# What stripe_gateway writes into the metadata of all that it makes. Written out here and not imported: who judges
-# takes nothing from the judged.
-RESERVATION_ID = "holdfast_reservation_id"
+# What stripe_gateway writes into the metadata of a refund. Written out here and not imported: who judges takes nothing from
+# the judged.
 REFUND_ID = "holdfast_refund_id"
 
-GONE = ("failed", "canceled")
 # Why we give money back that has no booking. A booking's may go back because a person wants it to.
 NEVER_SEATED = ("paid-late-", "reservation-cancelled", "booked-otherwise", "paid-twice", "slot-begun")
-# Of these disputes the customer's bank has the money (https://docs.stripe.com/disputes/how-disputes-work).
-OPEN_DISPUTES = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
 SETTLED = ("processed", "ignored", "stale", "parked", "quarantined", "dead")
 # Of these intents nothing can come in any more, or it is on its way by itself.
 OVER = ("succeeded", "canceled", "processing")
-SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """One promise: how often it was put to the test, what each side says of it, and whether it held."""
-
-    name: str
-    figure: str
-    database_says: str
-    stripe_says: str
-    held: bool
 
 
 def check_promises(database_admin_url: str, stripe_api_base: str, stripe_secret_key: str) -> list[Promise]:
@@ -46,9 +45,14 @@ def check_promises(database_admin_url: str, stripe_api_base: str, stripe_secret_
         _never_booked_unpaid(records),
         _one_live_payment(records),
         _refunds_fit(records),
+        uncharged_where_unpaid(records),
+        credits_spent_once(records),
+        cancelled_by_policy(records),
         _disputes_decide(records),
         _seats_go_after_their_payment(records),
         _no_dead_holds(records),
+        seats_given_back(records),
+        closed_slots_sell_no_more(records),
         _never_lost(records),
         _invariants(records),
     ]
@@ -72,7 +76,7 @@ def _never_sold_twice(records: Records) -> Promise:
     return Promise(
         "no seat is sold twice",
         f"{sold} seats",
-        _told(f"{sold} of {room} seats of {busy} slots are taken", oversold),
+        told_with(f"{sold} of {room} seats of {busy} slots are taken", oversold),
         "",
         not oversold,
     )
@@ -85,7 +89,7 @@ def _never_charged_for_nothing(records: Records) -> Promise:
         for refund in records.refunds
         if refund["status"] not in GONE and refund["reason"].startswith(NEVER_SEATED)
     }
-    back, contested = _going_back(records), _contested(records)
+    back, contested = going_back(records), contested_intents(records)
     paid = [intent for intent in records.intents.values() if intent["status"] == "succeeded"]
     wrong: list[str] = []
     for intent in paid:
@@ -100,14 +104,14 @@ def _never_charged_for_nothing(records: Records) -> Promise:
     return Promise(
         "all money ends in one booking, a refund or a dispute",
         f"{len(paid)} payments",
-        _told(f"{booked} are bookings, {len(paid) - booked} go back", wrong),
+        told_with(f"{booked} are bookings, {len(paid) - booked} go back", wrong),
         f"{len(paid)} intents succeeded, {len(contested)} are disputed",
         not wrong,
     )
 
 
 def _never_charged_twice(records: Records) -> Promise:
-    back, contested = _going_back(records), _contested(records)
+    back, contested = going_back(records), contested_intents(records)
     kept = Counter(
         intent["metadata"].get(RESERVATION_ID)
         for intent in records.intents.values()
@@ -120,7 +124,7 @@ def _never_charged_twice(records: Records) -> Promise:
         "no reservation is paid twice",
         f"{len(kept)} reservations",
         "",
-        _told(f"{len(kept)} reservations have money kept for them", twice),
+        told_with(f"{len(kept)} reservations have money kept for them", twice),
         not twice,
     )
 
@@ -137,7 +141,7 @@ def _never_booked_unpaid(records: Records) -> Promise:
         "every paid booking has its money",
         f"{len(paid)} bookings",
         f"{sum(booking['amount'] for booking in paid)} minor units are booked as paid",
-        _told("each has an intent of its amount and currency", unpaid),
+        told_with("each has an intent of its amount and currency", unpaid),
         not unpaid,
     )
 
@@ -158,8 +162,8 @@ def _one_live_payment(records: Records) -> Promise:
     return Promise(
         "a reservation has one payment at a time",
         f"{len(records.intents)} intents",
-        _told(f"{len(records.payments)} payments are recorded", unknown),
-        _told(f"{sum(live.values())} intents are open", several),
+        told_with(f"{len(records.payments)} payments are recorded", unknown),
+        told_with(f"{sum(live.values())} intents are open", several),
         not several and not unknown,
     )
 
@@ -198,7 +202,7 @@ def _refunds_fit(records: Records) -> Promise:
         "a refund is sent once and never exceeds what was paid",
         f"{len(due)} refunds",
         f"{sum(refund['amount'] for refund in due)} minor units go back",
-        _told(f"{sum(returned.values())} minor units in {len(sent)} refunds", wrong),
+        told_with(f"{sum(returned.values())} minor units in {len(sent)} refunds", wrong),
         not wrong,
     )
 
@@ -231,7 +235,7 @@ def _disputes_decide(records: Records) -> Promise:
     return Promise(
         "a dispute freezes its booking, a lost one revokes it",
         f"{len(records.disputes)} disputes",
-        _told(f"{frozen} bookings are frozen", wrong),
+        told_with(f"{frozen} bookings are frozen", wrong),
         f"{sum(1 for dispute in records.disputes if dispute['status'] in OPEN_DISPUTES)} are open",
         not wrong,
     )
@@ -260,7 +264,7 @@ def _seats_go_after_their_payment(records: Records) -> Promise:
         "seats go only after their payment is closed",
         f"{ended['expired'] + ended['cancelled']} holds ended unpaid",
         f"{ended['expired']} expired, {ended['cancelled']} cancelled",
-        _told(f"{len(open_payments)} payments can still be made", dangling),
+        told_with(f"{len(open_payments)} payments can still be made", dangling),
         not dangling,
     )
 
@@ -281,7 +285,7 @@ def _no_dead_holds(records: Records) -> Promise:
     return Promise(
         "no dead hold keeps seats",
         f"{len(records.holds)} holds",
-        _told(f"{len(active)} are active", dead),
+        told_with(f"{len(active)} are active", dead),
         f"{len(awaited)} wait for money on its way",
         not dead,
     )
@@ -300,7 +304,7 @@ def _never_lost(records: Records) -> Promise:
     return Promise(
         "no event is lost",
         f"{len(records.events)} events",
-        _told(told, [*waiting, *late]),
+        told_with(told, [*waiting, *late]),
         "",
         not waiting and not late,
     )
@@ -309,35 +313,14 @@ def _never_lost(records: Records) -> Promise:
 def _invariants(records: Records) -> Promise:
     rows = [f"{row['invariant']}: {row['subject_id']} {row['detail']}" for row in records.violations]
     return Promise(
-        "the invariants hold", f"{len(rows)} violations", _told("invariant_violations", rows), "", not rows
+        "the invariants hold",
+        f"{len(rows)} violations",
+        told_with("invariant_violations", rows),
+        "",
+        not rows,
     )
 
 
 def _of_closed_pages(records: Records) -> set[str]:
     """The intents of pages that are submitted or expired: whatever their status, no buyer can come back to them."""
     return {session["payment_intent"] for session in records.sessions if session["status"] != "open"}
-
-
-def _going_back(records: Records) -> Counter[str]:
-    """What has gone back or is due to, by intent."""
-    back: Counter[str] = Counter()
-    for refund in records.refunds:
-        if refund["status"] not in GONE:
-            back[refund["payment_intent_id"]] += refund["amount"]
-    return back
-
-
-def _contested(records: Records) -> set[str]:
-    """The intents whose money the customer's bank has, or has for now."""
-    return {
-        dispute["payment_intent"]
-        for dispute in records.disputes
-        if dispute["status"] in (*OPEN_DISPUTES, "lost")
-    }
-
-
-def _told(summary: str, wrong: list[str]) -> str:
-    if not wrong:
-        return summary
-    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    return f"{summary}; BROKEN {'; '.join(wrong[:SHOWN])}{more}"

@@ -21,6 +21,9 @@ class Records:
 
     slots: Sequence[Row]
     holds: Mapping[str, Row]
+    credit_users: Sequence[Row]
+    credit_entries: Sequence[Row]
+    closed_slots: Sequence[Row]
     payments: Sequence[Row]
     bookings: Sequence[Row]
     refunds: Sequence[Row]
@@ -39,7 +42,8 @@ def read_records(database_admin_url: str, stripe_api_base: str, stripe_secret_ke
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # one moment for all of it
         slots = conn.execute("""
             SELECT s.id, s.max_units, s.max_bookings, coalesce(sum(t.units), 0)::integer AS units,
-                   count(t.units)::integer AS parties
+                   count(t.units)::integer AS parties, s.held_units + s.sold_units AS units_said,
+                   s.held_bookings + s.sold_bookings AS parties_said
             FROM slots s LEFT JOIN (
                 SELECT i.slot_id, i.units FROM reservation_items i JOIN ticket_reservations r ON r.id = i.reservation_id
                 WHERE r.status = 'active'
@@ -52,8 +56,34 @@ def read_records(database_admin_url: str, stripe_api_base: str, stripe_secret_ke
         ).fetchall()
         payments = conn.execute("SELECT id, payment_intent_id FROM payment_intents_log").fetchall()
         bookings = conn.execute("""
-            SELECT b.id, b.status, b.payment_method, b.amount, b.currency, p.payment_intent_id
-            FROM bookings b LEFT JOIN payment_intents_log p ON p.id = b.payment_id""").fetchall()
+            SELECT b.id, b.reservation_id, b.status, b.payment_method, b.payment_status, b.amount, b.currency,
+                   b.user_id, b.credits, b.cancelled_at IS NOT NULL AS was_cancelled, b.refundable_percent,
+                   p.payment_intent_id, i.credits AS credits_price
+            FROM bookings b LEFT JOIN payment_intents_log p ON p.id = b.payment_id
+            LEFT JOIN LATERAL (
+                SELECT sum(units * credits_price)::integer AS credits FROM booking_items WHERE booking_id = b.id
+            ) i ON true""").fetchall()
+        credit_users = conn.execute("""
+            SELECT u.user_id, u.balance, coalesce(sum(g.remaining), 0)::integer AS remaining
+            FROM user_credits u LEFT JOIN credit_grants g USING (user_id) GROUP BY u.user_id""").fetchall()
+        credit_entries = conn.execute(
+            "SELECT user_id, grant_id, booking_id, kind, delta FROM credit_entries"
+        ).fetchall()
+        # What has come to slots since the audit says that they were closed: holds, and bookings that were moved there.
+        closed_slots = conn.execute("""
+            SELECT s.id, s.sold_units, (
+                SELECT count(*)::integer FROM reservation_items i JOIN ticket_reservations r ON r.id = i.reservation_id
+                WHERE i.slot_id = s.id AND r.created_at > c.closed_at
+            ) + (
+                SELECT count(*)::integer FROM booking_audit_log m
+                WHERE m.table_name = 'booking_items' AND m.action_type = 'update' AND m.created_at > c.closed_at
+                  AND m.new_values ->> 'slot_id' = s.id::text AND m.old_values ->> 'slot_id' <> s.id::text
+            ) AS came_later
+            FROM slots s CROSS JOIN LATERAL (
+                SELECT max(created_at) AS closed_at FROM booking_audit_log
+                WHERE table_name = 'slots' AND row_id = s.id AND new_values ->> 'is_legacy' = 'true'
+                  AND old_values ->> 'is_legacy' IS DISTINCT FROM 'true'
+            ) c WHERE s.is_legacy""").fetchall()
         refunds = conn.execute("""
             SELECT f.id, f.amount, f.reason, f.stripe_refund_id, p.payment_intent_id,
                    -- What Stripe would not make, however often it was asked: a person has been told of it.
@@ -76,6 +106,9 @@ def read_records(database_admin_url: str, stripe_api_base: str, stripe_secret_ke
     return Records(
         slots=slots,
         holds={str(hold["id"]): hold for hold in holds},
+        credit_users=credit_users,
+        credit_entries=credit_entries,
+        closed_slots=closed_slots,
         payments=payments,
         bookings=bookings,
         refunds=refunds,

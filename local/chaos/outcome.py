@@ -5,8 +5,9 @@ from typing import Any
 from local.chaos.cuts import ACTS
 from local.chaos.kills import kill_points
 from local.chaos.siege import WHOLE_S, Siege
-from local.demo.evidence import Finding, told_with
+from local.demo.evidence import Finding
 from local.demo.report import Invocations, broken_by, run_by
+from local.verdicts import told_with
 
 ENVIRONMENTS_A_MINUTE = 12
 

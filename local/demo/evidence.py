@@ -3,7 +3,7 @@
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,7 @@ from local.demo.buyers import Buyer
 from local.demo.ledger import Ledger
 from local.demo.sale import Sale
 from local.promises import check_promises
-
-SHOWN = 3
+from local.verdicts import told_with
 
 
 @dataclass(frozen=True)
@@ -236,14 +235,6 @@ def _answers_are_named(sale: Sale, killed: int) -> Finding:
         told_with(", ".join(f"{count} x {kind}" for kind, count in kinds.most_common()), wrong),
         not wrong,
     )
-
-
-def told_with(summary: str, wrong: Sequence[str]) -> str:
-    """The summary, and the first few things that are wrong."""
-    if not wrong:
-        return summary
-    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    return f"{summary}; BROKEN {'; '.join(wrong[:SHOWN])}{more}".removeprefix("; ")
 
 
 def cut_short(promise: str, failure: BaseException) -> Finding:

@@ -4,10 +4,11 @@ from collections import Counter
 
 from local.chaos.cuts import CutPlan
 from local.chaos.kills import Kills
-from local.demo.evidence import Finding, told_with
+from local.demo.evidence import Finding
 from local.demo.ledger import Ledger
 from local.demo.sale import Sale
 from local.demo.scenes import ENVIRONMENTS_KILLED
+from local.verdicts import told_with
 
 
 def hard_enough(sale: Sale, ledger: Ledger, kills: Kills, cuts: CutPlan) -> Finding:
