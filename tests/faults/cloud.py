@@ -199,17 +199,18 @@ class Cloud:
         except psycopg.OperationalError:
             return None
 
-    def slot(self, units: int = 1) -> str:
-        """A new slot of the concert."""
+    def slot(self, units: int = 1, *, offering: str = "autumn-concert") -> str:
+        """A new slot, of the concert unless another offering is named."""
         return str(
             self.value(
                 """
                 INSERT INTO slots (offering_id, starts_at, ends_at, max_units, max_bookings)
                 SELECT id, now() + interval '60 days', now() + interval '61 days', %s, %s
-                FROM offerings WHERE slug = 'autumn-concert' RETURNING id
+                FROM offerings WHERE slug = %s RETURNING id
                 """,
                 units,
                 units,
+                offering,
             )
         )
 

@@ -233,6 +233,50 @@ def test_a_cut_delivery_is_finished_by_the_next_run(app: App, cut: NthBoundary) 
     assert app.violations() == []
 
 
+@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "unkeyed"])
+def test_a_cut_booking_is_made_once(app: App, cut: NthBoundary, keyed: bool) -> None:
+    """A booking whose connection breaks is made once and answered 201; its credits are spent once."""
+    app.set(JWT_SECRET=SECRET)
+    bearer = {"authorization": f"Bearer {token()}"}
+    app.grant("user-1", 100)
+
+    def story(arm: Callable[[], None]) -> None:
+        slot = app.slot(credits_price=1)
+        hold = app.hold(slot)
+        before = app.balance("user-1")
+        arm()
+        answer = app.book(hold, "credits", key="key" if keyed else None, **bearer)
+        assert (answer.status, answer.headers.get("Idempotent-Replayed")) == (201, None), answer
+        assert app.counts(slot) == (0, 1, 0, 1)
+        assert app.balance("user-1") == before - 1
+        assert app.book(hold, "credits", **bearer).status == 200
+
+    # The last one is of the second call.
+    assert at_every_boundary(cut, story) == boundaries("book_reservation Sync", "book_reservation Sync")
+    assert app.violations() == []
+
+
+def test_a_cut_booking_over_an_open_payment_closes_it_and_is_made_once(app: App, cut: NthBoundary) -> None:
+    """A booking whose connection breaks before, at or after the close of its payment is one booking, and no payment."""
+
+    def story(arm: Callable[[], None]) -> None:
+        slot = app.slot(pay_on_arrival=True)
+        payment = app.payment(app.hold(slot))
+        arm()
+        answer = app.book(payment.hold, key="key")
+        if answer.status == 409:
+            # Its own lost step looks like somebody at Stripe; that one's lease ends.
+            app.leases_over()
+            answer = app.book(payment.hold, key="key")
+        assert answer.status == 201, answer
+        assert app.counts(slot) == (0, 1, 0, 1)
+        assert [intent.status for intent in app.intents(payment.hold)] == ["canceled"]
+
+    places = at_every_boundary(cut, story)
+    assert places == boundaries("book_reservation Sync", "finish_close Sync", "book_reservation Sync")
+    assert app.violations() == []
+
+
 @pytest.mark.parametrize(
     ("what", "sql", "left"),
     [

@@ -365,6 +365,53 @@ def booking_is_cancelled_and_it_dies(cloud: Cloud) -> None:
     assert cloud.value("SELECT payment_status FROM bookings WHERE id = %s", booking_id) == "refunded"
 
 
+def book(cloud: Cloud, hold: Hold) -> requests.Response:
+    body = {"reservation_id": hold.id, "payment_method": "pay_on_arrival"}
+    headers = {"X-Reservation-Token": hold.token, "Idempotency-Key": "book"}
+    return cloud.call("POST", "/bookings/bookings", body, headers)
+
+
+def die_while_booking(cloud: Cloud, point: str) -> Hold:
+    """A hold of the class, whose payment is open when its buyer would rather pay on arrival."""
+    hold = cloud.hold(cloud.slot(offering="morning-yoga"))
+    intent_of(cloud.pay(hold, "key"))
+    cloud.die_at(point)
+    assert_died(cloud, book(cloud, hold))
+    assert (cloud.status(hold), cloud.seats(hold)) == ("active", (1, 0))
+    return hold
+
+
+def booking_goes_on(point: str) -> Story:
+    """The buyer tries again under the same key: booked once, and nobody can pay."""
+
+    def story(cloud: Cloud) -> None:
+        hold = die_while_booking(cloud, point)
+        cloud.leases_over()
+        booked = book(cloud, hold)
+        assert booked.status_code == 201, booked.text
+        assert book(cloud, hold).content == booked.content
+        cloud.delivered()
+        assert (cloud.status(hold), cloud.seats(hold)) == ("completed", (0, 1))
+        assert [intent.status for intent in cloud.intents(hold)] == ["canceled"]
+
+    return story
+
+
+def booking_is_given_up(point: str) -> Story:
+    """The buyer never comes back: the hold lives as long as any, and then its seats go."""
+
+    def story(cloud: Cloud) -> None:
+        hold = die_while_booking(cloud, point)
+        cloud.delivered()
+        assert (cloud.status(hold), cloud.seats(hold)) == ("active", (1, 0))
+        cloud.expire(hold)
+        cloud.leases_over()
+        assert cloud.invoke("reservation-cleanup").json()["released"] == 1
+        assert_let_go(cloud, hold)
+
+    return story
+
+
 STORIES: dict[str, tuple[str, Story]] = {
     "pay.before-stripe, and the buyer tries again": (
         "pay.before-stripe",
@@ -392,6 +439,16 @@ STORIES: dict[str, tuple[str, Story]] = {
     "outbox.after-notification": ("outbox.after-notification", notification_is_sent_and_it_dies),
     "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies("outbox.after-refund")),
     "change.committed": ("change.committed", booking_is_cancelled_and_it_dies),
+    "close.after-stripe, in a booking": ("close.after-stripe", booking_goes_on("close.after-stripe")),
+    "close.after-stripe, in a booking, and nobody comes back": (
+        "close.after-stripe",
+        booking_is_given_up("close.after-stripe"),
+    ),
+    "book.payment-closed": ("book.payment-closed", booking_goes_on("book.payment-closed")),
+    "book.payment-closed, and nobody comes back": (
+        "book.payment-closed",
+        booking_is_given_up("book.payment-closed"),
+    ),
     "ledger.before-commit": ("ledger.before-commit", refund_is_made_and_it_dies("ledger.before-commit")),
     "webhook.before-commit, of a dispute": (
         "webhook.before-commit",
