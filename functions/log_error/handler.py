@@ -1,14 +1,29 @@
-"""`log-error`: what went wrong in a page or a function."""
+"""`log-error`: what went wrong in a page, or in a function of ours, which hands its failure over asynchronously."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from functions.log_error.service import ErrorReport, record
+from functions.log_error.service import ErrorReport, OwnFailure, record
 from runtime.http import HttpFunction, json_response
+from runtime.jobs import task
 
 app = HttpFunction(max_body_bytes=64 * 1024)
-lambda_handler = app.lambda_handler
 
 
 @app.post("/")
 def post_error() -> Response[str]:
-    return json_response(202, record(app.body_as(ErrorReport), app.request_id))
+    answer = record(app.body_as(ErrorReport), app.request_id, app.client_address())
+    return json_response(202, answer)
+
+
+@task
+def take_failure(event: Mapping[str, Any]) -> dict[str, Any]:
+    failure = OwnFailure.model_validate(event)
+    return record(failure, failure.request_id)
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """A function URL says who called; an invocation of ours is the failure itself."""
+    return (app.lambda_handler if "requestContext" in event else take_failure)(event, context)

@@ -1,5 +1,7 @@
 """An error report: scrubbed, fingerprinted, counted exactly, sampled with a cap."""
 
+import hashlib
+import ipaddress
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -7,12 +9,27 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from database import errors
 from database.connection import Database
-from domain.errors import fingerprint
+from domain.errors import ISSUES_AN_HOUR, fingerprint
+from domain.refusals import TooManyRequests
 from domain.scrubbing import scrub, scrub_context
 from runtime.observability import count
+from runtime.sentry import send_to_sentry
 from runtime.settings import DatabaseSettings, load
 
+# Errors that nobody has reported before, which one address may bring in an hour. A page has a few; a known one is counted
+# whoever brings it, and however often.
+NEW_GROUPS_AN_HOUR = 60
+# An IPv6 address is one of the 2^64 that its user has.
+IPV6_NETWORK = 64
+
 type Short = Annotated[str, Field(max_length=200)]
+
+
+class Settings(DatabaseSettings):
+    """What `log-error` is told; whether there is a tracker it needs to know, and no more of it."""
+
+    github_repository: str | None = None
+    sentry_dsn: str | None = None
 
 
 class ErrorReport(BaseModel):
@@ -31,30 +48,73 @@ class ErrorReport(BaseModel):
     fingerprint: Annotated[list[Short], Field(min_length=1, max_length=10)] | None = None
 
 
+class OwnFailure(ErrorReport):
+    """What a function of ours hands over: of which of its requests, and how many failures it stands for."""
+
+    request_id: Short
+    times: Annotated[int, Field(ge=1)] = 1
+
+
 @cache
 def _database() -> Database:
-    return Database(load(DatabaseSettings).database_url)
+    return Database(load(Settings).database_url)
 
 
-def record(report: ErrorReport, request_id: str) -> dict[str, Any]:
-    """Counts the report in its group; one round trip whatever the flood."""
+def record(report: ErrorReport, request_id: str, address: str | None = None) -> dict[str, Any]:
+    """Counts the report in its group: `{"fingerprint", "occurrence_count", "new"}`; one round trip whatever the flood.
+
+    Raises `TooManyRequests` where the address has brought too many errors that nobody knew. None: one of our own.
+    """
+    settings = load(Settings)
     group = fingerprint(report.source, None, report.message, report.stack, report.fingerprint)
-    occurrences, is_new = _database().run(
-        lambda conn: errors.record_error(
+    title, stack = scrub(report.message), report.stack and scrub(report.stack)
+    function_name = report.function_name and scrub(report.function_name)
+    release, url = report.release and scrub(report.release), report.url and scrub(report.url)
+    context = scrub_context(report.context)
+    outcome = _database().run(
+        lambda conn: errors.report_error(
             conn,
             fingerprint=group,
             severity=report.severity,
             source=report.source,
-            title=scrub(report.message),
-            function_name=report.function_name and scrub(report.function_name),
-            stack_trace=report.stack and scrub(report.stack),
-            context=scrub_context(report.context),
-            release=report.release and scrub(report.release),
-            url=report.url and scrub(report.url),
+            title=title,
+            function_name=function_name,
+            stack_trace=stack,
+            context=context,
+            release=release,
+            url=url,
             request_id=request_id,
+            times=report.times if isinstance(report, OwnFailure) else 1,
+            opener=address and _opener(address),
+            opened_an_hour=NEW_GROUPS_AN_HOUR if address and settings.rate_limits else None,
+            issues_an_hour=ISSUES_AN_HOUR if settings.github_repository else None,
         )
     )
+    if outcome["outcome"] == "too-many-requests":
+        count("ErrorReportLimited")
+        raise TooManyRequests(retry_after=outcome["retry_after"])
     count("ErrorReported")
-    if is_new:
+    if outcome["new"]:
         count("ErrorGroupOpened")
-    return {"fingerprint": group, "occurrence_count": occurrences, "new": is_new}
+    if outcome["sampled"] and settings.sentry_dsn:
+        send_to_sentry(
+            settings.sentry_dsn,
+            environment=settings.environment,
+            release=release or settings.release,
+            severity=report.severity,
+            message=title,
+            fingerprint=group,
+            tags={"request_id": request_id, "source": report.source, "function_name": function_name},
+            extra={"stack": stack, "context": context, "url": url},
+        )
+    return {"fingerprint": group, "occurrence_count": outcome["occurrence_count"], "new": outcome["new"]}
+
+
+def _opener(address: str) -> str:
+    """Who an address belongs to, as a digest: the hour's bucket need not know where it is."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return hashlib.sha256(address.encode()).hexdigest()
+    length = IPV6_NETWORK if found.version == 6 else found.max_prefixlen
+    return hashlib.sha256(str(ipaddress.ip_network((found, length), strict=False)).encode()).hexdigest()

@@ -1,30 +1,4 @@
--- Errors, scheduled runs, and the one view that says whether every promise holds.
-
--- Counts an error and keeps a sample while its group has fewer than p_samples. One round trip whatever the flood.
-CREATE OR REPLACE FUNCTION record_error(
-    p_fingerprint text, p_severity text, p_source text, p_title text, p_function_name text, p_stack_trace text,
-    p_context jsonb, p_release text, p_url text, p_request_id text, p_samples integer DEFAULT 20
-) RETURNS TABLE (occurrence_count bigint, is_new boolean)
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_count bigint;
-    v_new boolean;
-BEGIN
-    INSERT INTO error_groups AS g (fingerprint, severity, source, title)
-    VALUES (p_fingerprint, p_severity, p_source, p_title)
-    ON CONFLICT (fingerprint) DO UPDATE SET
-        occurrence_count = g.occurrence_count + 1, last_seen = now(), severity = excluded.severity
-    RETURNING g.occurrence_count, g.xmax = 0 INTO v_count, v_new;
-    IF v_count <= p_samples THEN
-        INSERT INTO error_logs (
-            fingerprint, severity, function_name, error_message, stack_trace, context, release, url, request_id
-        ) VALUES (
-            p_fingerprint, p_severity, p_function_name, p_title, p_stack_trace, p_context, p_release, p_url, p_request_id
-        );
-    END IF;
-    RETURN QUERY SELECT v_count, v_new;
-END
-$$;
+-- Scheduled runs, and the one view that says whether every promise holds.
 
 -- The run's row, and the keys that are past their 24 hours (with a margin for clients whose clocks are off).
 CREATE OR REPLACE FUNCTION finish_job(p_job text, p_request_id text, p_started_at timestamptz, p_result jsonb)
@@ -40,6 +14,12 @@ LANGUAGE sql AS $$
         WHERE created_at < now() - interval '48 hours' ORDER BY created_at LIMIT p_limit
         FOR UPDATE SKIP LOCKED
     )
+$$;
+
+-- Buckets whose hour is over, wherever they are counted.
+CREATE OR REPLACE FUNCTION forget_old_rate_limits() RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM rate_limits WHERE window_start < now() - interval '2 hours'
 $$;
 
 -- Empty while the promises hold. Each row names what is broken, where, and how far.

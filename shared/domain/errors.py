@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 from domain.scrubbing import scrub
 
+ISSUES_AN_HOUR = 20
+"""Issues that the tracker is asked for in an hour: more than anybody can look at, fewer than would hide one."""
+
 _VERSION = "v1"
 """Part of every fingerprint; changes with anything below, since the same error is then named otherwise."""
 

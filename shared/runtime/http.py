@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from domain import refusals
 from domain.refusals import Refusal
+from runtime.failures import report_failure, report_held_back
 from runtime.observability import count, invocation, logger
 from runtime.problems import STATUS, problem_response
 from runtime.settings import MissingSetting, Settings, load
@@ -46,16 +47,19 @@ class HttpFunction(LambdaFunctionUrlResolver):
     def lambda_handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """What Lambda invokes."""
         with invocation(context) as request_id:
+            report_held_back()
             try:
                 answer = self._answer(event, context)
             except Refusal as refusal:
                 answer = self._refuse(refusal, request_id)
             except MissingSetting as missing:
                 logger.critical("the function cannot start: %s", missing)
+                report_failure(missing, context, severity="critical")
                 answer = self._refuse(refusals.InternalError(), request_id)
-            except Exception:  # noqa: BLE001 - the last line of defence: an answer, never a stack
+            except Exception as failure:  # noqa: BLE001 - the last line of defence: an answer, never a stack
                 logger.exception("uncaught failure")
                 count("UncaughtFailure")
+                report_failure(failure, context)
                 answer = self._refuse(refusals.InternalError(), request_id)
             answer["headers"]["X-Request-Id"] = request_id
             return answer

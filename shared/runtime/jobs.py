@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from runtime.failures import report_failure, report_held_back
 from runtime.observability import count, invocation, logger
 from runtime.settings import MissingSetting
 
@@ -64,15 +65,31 @@ def batch(run: Batch) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
     return lambda_handler
 
 
+def task(
+    run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+    """A Lambda handler of one thing that another function hands over; where it fails Lambda brings it again."""
+
+    @functools.wraps(run)
+    def lambda_handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        with _run(context):
+            return dict(run(event))
+
+    return lambda_handler
+
+
 @contextmanager
 def _run(context: Any) -> Generator[tuple[str, Budget]]:
     with invocation(context) as request_id:
+        report_held_back()
         try:
             yield request_id, Budget(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
         except MissingSetting as missing:
             logger.critical("the function cannot start: %s", missing)
+            report_failure(missing, context, severity="critical")
             raise RuntimeError("not configured: see the log") from None
-        except Exception:
+        except Exception as failure:
             count("JobFailed")
             logger.exception("the run failed")
+            report_failure(failure, context)
             raise

@@ -1,5 +1,6 @@
 """Logs and metrics: one JSON line a fact, with the ids that tie it to its story and no personal data."""
 
+import json
 import logging
 import os
 from collections.abc import Generator
@@ -9,7 +10,20 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-logger = Logger()
+
+def _serialized(line: dict[str, Any]) -> str:
+    """The line in JSON. What an exception says may repeat anything, a customer's address too: that is taken out here."""
+    line.pop("exception_notes", None)  # the exception's own text ends with them
+    for name in ("exception", "error"):
+        if isinstance(text := line.get(name), str):
+            from domain.scrubbing import scrub  # noqa: PLC0415 - a cold start need not compile its expressions
+
+            line[name] = scrub(text)
+    return json.dumps(line, default=str, ensure_ascii=False, separators=(",", ":"))
+
+
+# The exception's text has the stack: not once more, in pieces that nobody scrubs.
+logger = Logger(json_serializer=_serialized, serialize_stacktrace=False)
 metrics = Metrics()
 
 # The layers log through the standard library; their lines leave by the same door and with the same ids.
@@ -34,7 +48,6 @@ def count(name: str, value: float = 1) -> None:
 def invocation(context: Any) -> Generator[str]:
     """What one invocation logs and counts belongs to it alone; yields its request id."""
     logger.clear_state()
-    _start_sentry()
     identify(function_name=context.function_name, request_id=context.aws_request_id)  # one log group has all
     # Powertools' buffer and Lambda's own tracing read this; outside Lambda it is absent.
     os.environ.setdefault("_X_AMZN_TRACE_ID", "Root=0-00000000-000000000000000000000000")
@@ -49,20 +62,3 @@ def _flush_metrics() -> None:
         metrics.flush_metrics()
     else:
         metrics.clear_metrics()
-
-
-def _start_sentry() -> None:
-    """Sentry is off, and not even imported, where no DSN is set."""
-    dsn = os.environ.pop("SENTRY_DSN", None)
-    if not dsn:
-        return
-    import sentry_sdk  # noqa: PLC0415 - half a second that only those who use it should wait for
-
-    sentry_sdk.init(
-        dsn=dsn,
-        environment=os.environ.get("ENVIRONMENT"),
-        release=os.environ.get("RELEASE"),
-        send_default_pii=False,
-        include_local_variables=False,
-        max_request_body_size="never",
-    )

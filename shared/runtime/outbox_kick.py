@@ -7,8 +7,9 @@ from runtime.observability import logger
 
 
 @cache
-def _lambda_client() -> Any:
-    import boto3  # noqa: PLC0415 - half a second that only a refund should cost
+def lambda_client() -> Any:
+    """Lambda itself, for asynchronous invocations: nobody waits long for it."""
+    import boto3  # noqa: PLC0415 - half a second that only a refund or a failure should cost
     from botocore.config import Config  # noqa: PLC0415 - as above
 
     return boto3.client(  # pyright: ignore[reportUnknownMemberType] - an overload for every service
@@ -21,6 +22,6 @@ def kick_outbox(function_name: str | None) -> None:
     if not function_name:
         return
     try:
-        _lambda_client().invoke(FunctionName=function_name, InvocationType="Event", Payload=b"{}")
+        lambda_client().invoke(FunctionName=function_name, InvocationType="Event", Payload=b"{}")
     except Exception:  # noqa: BLE001 - the caller's work is committed: nothing here may undo its answer
         logger.warning("deliver-outbox could not be kicked; its schedule will deliver", exc_info=True)

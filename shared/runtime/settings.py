@@ -32,6 +32,7 @@ class Settings(BaseModel):
     release: str = "unreleased"
     front_secret: str | None = None
     rate_limits: bool = True
+    log_error_function: str | None = None
 
     @field_validator("rate_limits")
     @classmethod

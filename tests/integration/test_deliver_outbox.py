@@ -278,10 +278,10 @@ def lambda_service(app: App, monkeypatch: pytest.MonkeyPatch) -> Generator[Recei
     with receiving() as receiver:
         receiver.status = 202
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", receiver.url)
-        outbox_kick._lambda_client.cache_clear()
+        outbox_kick.lambda_client.cache_clear()
         app.set(DELIVER_OUTBOX_FUNCTION="holdfast-deliver-outbox")
         yield receiver
-        outbox_kick._lambda_client.cache_clear()
+        outbox_kick.lambda_client.cache_clear()
 
 
 def test_a_refund_sends_the_outbox_off_at_once(app: App, lambda_service: Receiver) -> None:

@@ -66,7 +66,10 @@ def test_everything_that_is_said_is_kept(app: App) -> None:
 def test_samples_are_capped_and_the_count_is_not(app: App) -> None:
     """A thousand of one error: an exact count and at most twenty rows."""
     app.rows(
-        "SELECT record_error('f', 'error', 'frontend', 't', NULL, NULL, '{}', NULL, NULL, 'r') FROM generate_series(1, 1000)"
+        """
+        SELECT report_error('f', 'error', 'frontend', 't', NULL, NULL, '{}', NULL, NULL, n::text, 1, NULL, NULL, NULL)
+        FROM generate_series(1, 1000) AS n
+        """
     )
     assert app.value("SELECT occurrence_count FROM error_groups") == 1000
     assert app.count("error_logs") == 20

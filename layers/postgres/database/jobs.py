@@ -19,3 +19,8 @@ def finish_job(
 def forget_old_idempotency_keys(conn: Connection) -> None:
     """Drops keys that are well past the 24 hours for which they are promised."""
     conn.execute("SELECT forget_old_idempotency_keys()")
+
+
+def forget_old_rate_limits(conn: Connection) -> None:
+    """Drops what was counted in hours that are over."""
+    conn.execute("SELECT forget_old_rate_limits()")
