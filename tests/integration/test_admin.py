@@ -22,6 +22,7 @@ ROUTES = {
     *(("GET", path) for path in READS[:-1]),
     *((method, "/customers/[^/]+/credits") for method in ("GET", "POST")),
     *((method, "/offerings/[^/]+") for method in ("GET", "PUT", "DELETE")),
+    ("PUT", "/offerings/[^/]+/schedule"),
     ("PUT", "/slots/[^/]+"),
     ("POST", "/webhook-events/replay"),
     ("POST", "/webhook-events/[^/]+/replay"),
