@@ -12,7 +12,7 @@ from database.jobs import finish_job
 from runtime.jobs import Budget
 from runtime.settings import DatabaseSettings, load
 
-BATCH = 5000
+BATCH = 2000
 
 
 class Settings(DatabaseSettings):
