@@ -24,6 +24,8 @@ class Answer:
 
 
 EXPECTED: Mapping[str, Answer] = {
+    "admin-credits-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
+    "admin-offering-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     "admin-stats-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     # Nobody has this reservation's token but who made the reservation.
     "bookings-on-arrival": Answer(404, {"type": "/problems/unknown-reservation"}),
@@ -35,7 +37,7 @@ EXPECTED: Mapping[str, Answer] = {
     "migrate": Answer(None, {"applied": list, "current": str}),
     "reconcile-payments": Answer(None, {"applied": 0, "retried": 0, "dead": 0, "more": False}),
     "reservation-cleanup": Answer(
-        None, {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "more": False}
+        None, {"released": 0, "confirmed": 0, "kept": 0, "failed": 0, "credits_expired": 0, "more": False}
     ),
     "reservations-hold": Answer(201, {"id": str, "token": str, "status": "active", "amount": 3600}),
     "reservations-offerings": Answer(200, {"offerings": list}),
