@@ -9,8 +9,11 @@ import socket
 from collections import deque
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 from aiohttp import web
+
+from local.github import GitHub
 
 REMEMBERED = 10_000
 
@@ -24,8 +27,12 @@ class Sink:
         self._memory = memory
         with memory.open() as heard:
             self.requests = deque((_object(line) for line in heard if line.endswith("\n")), maxlen=REMEMBERED)
-        self.issues: list[dict[str, Any]] = []
-        self.github = github
+        self.github = GitHub() if github else None
+        if self.github:
+            for heard_before in self.requests:
+                path, _, query = heard_before["path"].partition("?")
+                fields = _object(heard_before["body"])
+                self.github.answer(heard_before["method"], path, dict(parse_qsl(query)), fields)
         self._runner = web.ServerRunner(web.Server(self._serve))
 
     async def open(self, listening: socket.socket) -> None:
@@ -51,31 +58,13 @@ class Sink:
         with self._memory.open("a") as memory:
             memory.write(json.dumps(entry) + "\n")
         if self.github:
-            return self._as_github(request, body)
+            return self._as_github(self.github, request, body)
         return web.json_response({"received": True})
 
-    def _as_github(self, request: web.BaseRequest, body: str) -> web.Response:
-        """Answer as https://docs.github.com/en/rest/issues/issues says."""
-        base, _, number = request.path.rstrip("/").partition("/issues")
-        fields = _object(body)
-        if request.method == "POST" and not number:
-            number = str(len(self.issues) + 1)
-            issue: dict[str, Any] = {"number": int(number), "state": "open", "body": None, **fields}
-            issue["html_url"] = f"http://{request.host}{base.removeprefix('/repos')}/issues/{number}"
-            issue["url"] = f"http://{request.host}{base}/issues/{number}"
-            self.issues.append(issue)
-            return web.json_response(issue, status=201)
-        index, _, what = number.strip("/").partition("/")
-        if not index.isdigit() or not 1 <= int(index) <= len(self.issues):
-            if request.method == "GET" and not number:
-                return web.json_response(self.issues)
-            return web.json_response({"message": "Not Found"}, status=404)
-        issue = self.issues[int(index) - 1]
-        if request.method == "PATCH":
-            issue |= fields
-        if request.method == "POST" and what == "comments":
-            return web.json_response({"id": len(self.requests), "body": fields.get("body", "")}, status=201)
-        return web.json_response(issue)
+    def _as_github(self, github: GitHub, request: web.BaseRequest, body: str) -> web.Response:
+        github.url = f"http://{request.host}"
+        status, answer = github.answer(request.method, request.path, request.query, _object(body))
+        return web.json_response(answer, status=status)
 
 
 def _object(body: str) -> dict[str, Any]:
