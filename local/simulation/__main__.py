@@ -17,7 +17,8 @@ from typing import Any
 
 from local.child import free_port
 from local.errors import CannotStart
-from local.simulation.guards import GUARDS, Guard, without
+from local.simulation.guard import Guard, without
+from local.simulation.guards import GUARDS
 from local.simulation.making import make_steps
 from local.simulation.report import Tally, figures, print_failure, print_table, say, write_json
 from local.simulation.runs import Run, simulate

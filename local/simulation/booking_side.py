@@ -129,7 +129,7 @@ class BookingSide:
             self.wrong.append(f"a cancelled booking gives its share back: {refund} of {row.amount}")
 
     async def _move(self, step: Step, held: Held, row: BookingRow) -> None:
-        slot = self.slots[step["slot"]]
+        slot = self.slots[int(step["slot"])]
         body: dict[str, Any] = {"slot_id": slot}
         if step["item"] is not None:
             body["item_id"] = row.items[step["item"] % len(row.items)]
@@ -139,6 +139,8 @@ class BookingSide:
                 self.wrong.append(f"what has ended is not changed: {row.id} was moved")
             if answer.body["version"] != row.version and slot in await self.records.legacy([slot]):
                 self.wrong.append(f"legacy slots are not sold: {row.id} was moved to {slot}")
+            if (after := await self.records.booking_of(held.id)) and after.percent > row.percent:
+                self.wrong.append(f"a move does not raise the share: {row.percent} % to {after.percent} %")
 
     async def _change(
         self, call: str, step: Step, held: Held, row: BookingRow, body: Mapping[str, Any]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from local.simulation.steps import FREE, MODES, NEWEST, SLOTS, TOGETHER, PaymentSteps, Step
 
 USERS = 2
-DISPUTED = 0.4  # of the sales that are told as a whole
+DISPUTED, NEARER = 0.4, 0.2  # of the sales that are told as a whole
+AT_ONCE = 0.4  # of those who book otherwise have just held
 NOT_YET = 0.75  # of the holds that are booked otherwise nobody has tried to pay
 WHOLE_CREDITS = 0.4  # of the grants are spent at once
 OTHERWISE = (*("pay_on_arrival",) * 4, *("credits",) * 5, "free")
@@ -32,6 +33,11 @@ class BookingSteps(PaymentSteps):
     def book(self, hold: int | None = None) -> Step:
         """By other means than a payment; now and then although somebody is paying, or has paid."""
         chance = self.chance
+        if hold is None and chance.random() < AT_ONCE:
+            held = self.hold()
+            if held["do"] == "hold":
+                self.coming = [self.book(held["hold"])]
+            return held
         taken = {*self.paid, *self.asked_to_pay, *self.booked}
         unpaid = [label for label in self.holds if label not in taken] if chance.random() < NOT_YET else None
         step: Step = {"do": "book"} if hold is None else {"do": "book", "hold": hold}
@@ -125,6 +131,9 @@ class BookingSteps(PaymentSteps):
         ]
         if chance.random() < DISPUTED:
             self.coming += [{"do": "dispute", "inquiry": chance.random() < 0.3} | same, newest]
+        if chance.random() < NEARER:
+            hours = chance.choice(HOURS_LEFT[1:])
+            self.coming += [{"do": "begin", "slot": hold["slots"][0], "hours": hours}, self.move() | same]
         self.coming += [self.changes(hold["hold"])]
         return hold
 

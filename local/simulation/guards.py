@@ -1,35 +1,17 @@
-"""Guards that can be switched off, one at a time, to see that the simulation finds the hole: in the database alone."""
+"""Guards of holds and payments that can be switched off, and all of them."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-
-import psycopg
-
-from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there
+from local.simulation.booking_guards import BOOKING_GUARDS
+from local.simulation.guard import COUNTS, Guard
 
 SLOT_LOCK = "PERFORM 1 FROM slots WHERE id = ANY (v_locked) ORDER BY id FOR NO KEY UPDATE;"
 DEAD_HOLDS_LOCKED = "FOR NO KEY UPDATE SKIP LOCKED );"
 NO_PAYMENT_OPEN = "AND r.payment_id IS NULL"
-COUNTS = ("slots_never_oversold", "slots_counts_are_never_negative")
 
-type Changes = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Guard:
-    """What keeps a promise, how it is taken out, and whether the two checks on the counters have to go with it."""
-
-    name: str
-    functions: dict[str, Changes]
-    without_counts: bool = False
-
-
-GUARDS = (
+PAYMENT_GUARDS = (
     Guard(
         "slots are locked before they are counted",
         {"reserve_tickets": [(SLOT_LOCK, "")]},
-        without_counts=True,
+        constraints=COUNTS,
     ),
     Guard(
         "what is held and sold is counted before more is held",
@@ -37,12 +19,12 @@ GUARDS = (
             "slots_have": [("SELECT bool_and(", "SELECT bool_or(true OR ")],
             "slots_can_take": [("SELECT bool_and(", "SELECT bool_or(true OR ")],
         },
-        without_counts=True,
+        constraints=COUNTS,
     ),
     Guard(
         "late money gets only seats that are free",
         {"seat_again_or_refund": [("THEN 'sold-out'", "THEN NULL")]},
-        without_counts=True,
+        constraints=COUNTS,
     ),
     Guard(
         "seats stay while their payment is open",
@@ -51,7 +33,7 @@ GUARDS = (
     Guard(
         "a dead hold is taken back by one caller",
         {"reserve_tickets": [(DEAD_HOLDS_LOCKED, ");")]},
-        without_counts=True,
+        constraints=COUNTS,
     ),
     Guard(
         "a payment is closed before its hold goes",
@@ -96,34 +78,16 @@ GUARDS = (
             ]
         },
     ),
+    Guard(
+        "a hold that is being ended takes no payment",
+        {
+            "begin_payment": [
+                ("OR v_hold.closing_as = 'cancelled'", ""),
+                ("OR v_hold.closing_as = 'expired'", ""),
+                ("OR v_hold.closing_as = 'completed'", ""),
+            ]
+        },
+    ),
 )
 
-
-@contextmanager
-def without(guard: Guard, owner_url: str) -> Generator[None]:
-    """The database without the guard; as it was afterwards, once it is empty again."""
-    with psycopg.connect(owner_url, autocommit=True) as conn:
-        functions = [
-            conn.execute("SELECT pg_get_functiondef(%s::regproc)", [name]).fetchall()[0][0]
-            for name in guard.functions
-        ]
-        constraints = conn.execute(
-            "SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) FROM pg_constraint"
-            " WHERE conname = ANY (%s)",
-            [list(COUNTS)],
-        ).fetchall()
-    if guard.without_counts:
-        sell_what_is_not_there(owner_url)
-    for name, changes in guard.functions.items():
-        rewrite_function(owner_url, name, *changes)
-    try:
-        yield
-    finally:
-        execute(
-            owner_url,
-            *functions,
-            *(
-                f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}, ADD CONSTRAINT {name} {definition}"
-                for table, name, definition in constraints
-            ),
-        )
+GUARDS = (*PAYMENT_GUARDS, *BOOKING_GUARDS)

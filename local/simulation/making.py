@@ -40,7 +40,7 @@ class _Maker(BookingSteps):
             (0.6, self.begin),
             (0.25, lambda: {"do": "restart", "meanwhile": self.deliver()}),
             (8, self.burst),
-            (5, self.book),
+            (7, self.book),
             (1, self.show_booking),
             (3, self.cancel_booking),
             (4, self.move),

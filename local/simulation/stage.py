@@ -11,7 +11,8 @@ from local.chaos.proxy import cut_network
 from local.demo.cloud import OwnCloud, cloud_of_its_own
 from local.demo.hall_operator import Operator
 from local.demo.shop import Shop
-from local.demo.stage import CALL_TIMEOUT_S, through_proxy
+from local.demo.stage import CALL_TIMEOUT_S
+from local.postgres import DATABASE
 from local.simulation.booking_records import POLICY
 from local.simulation.database_side import DatabaseSide
 from local.simulation.network import StepNetwork
@@ -25,7 +26,7 @@ METHOD_TYPES = "card,sepa_debit,boleto"
 def simulated_cloud(folder: Path, proxy_port: int) -> Generator[OwnCloud]:
     """A cloud in which nothing happens by itself: no schedules, no deliveries, no kicks of the outbox."""
     environment = {
-        **through_proxy(proxy_port),
+        "DATABASE_URL": f"postgresql://app@127.0.0.1:{proxy_port}/{DATABASE}",
         "KILL_POINT_FILE": str(_traps(folder).file),
         "CLOCK_SHIFT_FILE": str(_clock_file(folder)),
         "PAYMENT_METHOD_TYPES": METHOD_TYPES,
