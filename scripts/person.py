@@ -30,7 +30,7 @@ WITH customer AS (
         OR substring(scope FROM '^bookings:(.{36}):') IN (SELECT id::text FROM sold)
         OR strpos(lower(answer), lower(%(email)s)) > 0
 ), words AS (
-    SELECT '\m' || regexp_replace(lower(word), '([^[:alnum:]\s])', '\\\1', 'g') AS word
+    SELECT '(^|[^[:alnum:]])' || regexp_replace(lower(word), '([^[:alnum:]\s])', '\\\1', 'g') || '($|[^[:alnum:]])' AS word
     FROM (SELECT %(email)s UNION SELECT unnest(ARRAY[name, phone]) FROM customer) AS w (word) WHERE word <> ''
 ), samples AS (
     SELECT id FROM error_logs, words WHERE lower(concat(error_message, ' ', stack_trace, ' ', context, ' ', url)) ~ word

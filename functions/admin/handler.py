@@ -3,8 +3,9 @@
 from aws_lambda_powertools.event_handler import Response
 
 from database.connection import Context
-from domain.refusals import UnknownSlot
+from domain.refusals import UnknownBooking, UnknownSlot
 from functions.admin import catalogue, schedules, service
+from functions.admin.audit import show_audit
 from functions.admin.credits import change_credits, parsed_user_id, show_credits
 from functions.admin.requests import (
     CreditsRequest,
@@ -111,3 +112,9 @@ def put_slot(slot_id: str) -> Response[str]:
     context = _acting("catalogue")
     known, request = parsed_id(slot_id, UnknownSlot), app.body_as(SlotRequest)
     return json_response(200, catalogue.set_slot_capacity(known, request, context))
+
+
+@app.get("/bookings/<booking_id>/audit")
+def get_audit(booking_id: str) -> Response[str]:
+    require_admin(app.current_event)
+    return json_response(200, show_audit(parsed_id(booking_id, UnknownBooking)))
