@@ -90,7 +90,12 @@ def hold(app: App) -> Hold:
 
 @pytest.mark.parametrize(
     ("function", "path"),
-    [("reservations", "/reservations"), ("create-payment-intent", "/"), ("log-error", "/")],
+    [
+        ("reservations", "/reservations"),
+        ("create-payment-intent", "/"),
+        ("bookings", "/bookings"),
+        ("log-error", "/"),
+    ],
 )
 def test_any_json_is_refused_without_effect(app: App, hold: Hold, function: str, path: str) -> None:
     """JSON that has nothing to do with what is expected."""
@@ -107,7 +112,12 @@ def test_any_json_is_refused_without_effect(app: App, hold: Hold, function: str,
 
 @pytest.mark.parametrize(
     ("function", "path"),
-    [("reservations", "/reservations"), ("create-payment-intent", "/"), ("log-error", "/")],
+    [
+        ("reservations", "/reservations"),
+        ("create-payment-intent", "/"),
+        ("bookings", "/bookings"),
+        ("log-error", "/"),
+    ],
 )
 def test_any_bytes_are_refused_without_effect(app: App, hold: Hold, function: str, path: str) -> None:
     """Bytes that are no JSON at all."""
@@ -165,6 +175,22 @@ def test_a_payment_with_one_thing_wrong_is_made_or_refused(app: App, hold: Hold)
 
     check()
     assert len(app.intents(hold)) == app.count("payment_intents_log") == 1
+
+
+def test_a_booking_with_one_thing_wrong_is_made_or_refused(app: App) -> None:
+    """Near-valid bodies of a booking: the one booking, or a refusal without effect."""
+    hold = app.hold(app.slot(pay_on_arrival=True))
+    app.book(hold)
+
+    @MANY
+    @given(mutations({"reservation_id": hold.id, "payment_method": "pay_on_arrival"}))
+    def check(document: Any) -> None:
+        answer = app.call("bookings", "POST", "/bookings", written(document), hold.headers)
+        if answer.status != 200:
+            refused(answer)
+
+    with nothing_changes(app):
+        check()
 
 
 def test_a_report_with_one_thing_wrong_is_counted_or_refused(app: App) -> None:
@@ -245,7 +271,7 @@ def test_a_signed_event_with_one_thing_wrong_books_nothing_that_was_not_paid(app
         if answer.status == 400:
             assert answer.problem == "malformed-event"
 
-    with nothing_changes(app, "webhook_events_log", "payment_intents_log"):
+    with nothing_changes(app, "webhook_events_log", "payment_intents_log", "booking_audit_log"):
         check()
     assert app.value("SELECT sum(captured_amount) FROM payment_intents_log") == 0
     assert app.violations() == []

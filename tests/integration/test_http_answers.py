@@ -11,12 +11,14 @@ ROUTES = [
     ("reservations", "GET", "/slots"),
     ("reservations", "POST", "/reservations"),
     ("create-payment-intent", "POST", "/"),
+    ("bookings", "GET", "/bookings/x"),
     ("stripe-webhook", "POST", "/"),
     ("log-error", "POST", "/"),
     ("health", "GET", "/live"),
     ("health", "GET", "/ready"),
 ]
 BODIES = [route for route in ROUTES if route[1] == "POST" and route[0] != "stripe-webhook"]
+BODIES.append(("bookings", "POST", "/bookings"))
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 
 

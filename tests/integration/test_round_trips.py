@@ -53,6 +53,23 @@ def test_paying_is_one_round_trip_before_stripe_and_one_after(app: App, proxy: P
 
 
 @on_every_postgres
+def test_booking_without_a_payment_is_one_round_trip(app: App, proxy: Proxy) -> None:
+    """By whatever means, replayed too; with a payment to close, one before Stripe, its close, and one after."""
+    app.set(JWT_SECRET=SECRET)
+    app.grant("user-1", 5)
+    bearer = {"authorization": f"Bearer {token()}"}
+    slot = app.slot(credits_price=1, pay_on_arrival=True)
+    app.book(app.hold(slot))
+    first, second = app.hold(slot), app.payment(app.hold(slot)).hold
+    proxy.count()
+    for _ in range(2):
+        assert app.book(first, "credits", key="key", **bearer).status == 201
+        assert proxy.count() == 1
+    assert app.book(second).status == 201
+    assert proxy.count() == 3
+
+
+@on_every_postgres
 def test_a_webhook_on_a_live_hold_is_two_round_trips(app: App, proxy: Proxy) -> None:
     """Open, claim and lock in one; the effects, the mark and COMMIT in the other."""
     slot = app.slot()
