@@ -31,7 +31,8 @@ def change_credits(
 ) -> tuple[str, bool]:
     """Grants credits, or takes some away: `{"balance"}` as it is kept for the caller's key, and whether it is a replay.
 
-    Raises `InsufficientCredits`, `AlreadyExpired`, `TooManyCredits`, `IdempotencyKeyReused`.
+    Raises `InsufficientCredits`, `IdempotencyKeyReused`, and `InvalidRequest` for an expiry that is past or a balance that
+    nobody may have.
     """
     reason = scrub(request.reason)
     own_key = key or str(uuid4())
@@ -47,13 +48,13 @@ def change_credits(
             context={**context, "reason": reason},
         )
     )
-    match outcome["outcome"]:
+    match outcome.pop("outcome"):
         case "changed":
             return outcome["answer"], False
         case "replayed":
             return outcome["answer"], key is not None
         case refused:
-            raise BY_SLUG[refused]
+            raise BY_SLUG[refused](**outcome)
 
 
 def show_credits(user_id: str, query: PageQuery) -> dict[str, Any]:

@@ -62,8 +62,8 @@ $$;
 
 -- Grants credits, or with a negative p_delta takes some away. The answer is kept for the caller under the key; a caller
 -- without one makes one up, by which a second run of the same call finds the first.
--- Answers {"outcome": ...}: changed or replayed with "answer" (text); idempotency-key-reused, insufficient-credits,
--- already-expired, too-many-credits.
+-- Answers {"outcome": ...}: changed or replayed with "answer" (text); idempotency-key-reused; insufficient-credits;
+-- invalid-request with "errors".
 CREATE OR REPLACE FUNCTION grant_credits(
     p_user_id text, p_delta integer, p_expires_at timestamptz, p_reason text,
     p_caller text DEFAULT 'database', p_key text DEFAULT gen_random_uuid(), p_request_hash text DEFAULT ''
@@ -74,7 +74,7 @@ DECLARE
     v_scope constant text := 'admin:' || p_caller;
     v_known idempotency_keys;
     v_grant uuid;
-    v_outcome text;
+    v_refused jsonb;
     v_answer text;
 BEGIN
     -- A second call under the key waits here for the first one's end.
@@ -89,15 +89,15 @@ BEGIN
     END IF;
     IF p_delta < 0 THEN
         IF NOT take_credits(p_user_id, -p_delta, 'deduct', NULL, p_reason) THEN
-            v_outcome := 'insufficient-credits';
+            v_refused := jsonb_build_object('outcome', 'insufficient-credits');
         END IF;
     ELSIF p_expires_at <= now() THEN
-        v_outcome := 'already-expired';
+        v_refused := invalid_field('/expires_at', 'Input should be in the future');
     ELSE
         INSERT INTO user_credits (user_id) VALUES (p_user_id) ON CONFLICT (user_id) DO NOTHING;
         PERFORM 1 FROM user_credits WHERE user_id = p_user_id FOR NO KEY UPDATE;
         IF (SELECT balance FROM user_credits WHERE user_id = p_user_id) > c_most - p_delta THEN
-            v_outcome := 'too-many-credits';
+            v_refused := invalid_field('/delta', format('Nobody may have more than %s credits', c_most));
         ELSE
             INSERT INTO credit_grants (user_id, amount, expires_at) VALUES (p_user_id, p_delta, p_expires_at)
             RETURNING id INTO v_grant;
@@ -105,9 +105,9 @@ BEGIN
             VALUES (p_user_id, v_grant, 'grant', p_delta, p_reason);
         END IF;
     END IF;
-    IF v_outcome IS NOT NULL THEN
+    IF v_refused IS NOT NULL THEN
         DELETE FROM idempotency_keys WHERE scope = v_scope AND key = p_key;
-        RETURN jsonb_build_object('outcome', v_outcome);
+        RETURN v_refused;
     END IF;
     v_answer := json_build_object('balance', credits_left(p_user_id))::text;
     UPDATE idempotency_keys SET status = 201, answer = v_answer WHERE scope = v_scope AND key = p_key;

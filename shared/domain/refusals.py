@@ -120,14 +120,6 @@ class InsufficientCredits(Refusal):
     """There are not enough credits."""
 
 
-class AlreadyExpired(Refusal):
-    """What is granted would have expired already."""
-
-
-class TooManyCredits(Refusal):
-    """Nobody may have that many credits."""
-
-
 class BelowSold(Refusal):
     """More than that is held and sold already."""
 

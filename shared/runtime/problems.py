@@ -46,8 +46,6 @@ STATUS: Mapping[type[Refusal], int] = {
     refusals.UnknownAddOn: 422,
     refusals.MixedCurrencies: 422,
     refusals.IdempotencyKeyReused: 422,
-    refusals.AlreadyExpired: 422,
-    refusals.TooManyCredits: 422,
     refusals.AmountMismatch: 422,
     refusals.AmountNotChargeable: 422,
     refusals.RefundExceedsPaid: 422,
