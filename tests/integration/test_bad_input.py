@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.app import App, Hold
 from tests.support.lambda_events import Answer
+from tests.support.sign_in import SECRET, token
 from tests.support.stripe_events import encoded, event_of, intent
 
 # One database for all the examples of a test: each must leave it as it was.
@@ -20,6 +21,7 @@ MANY = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+FEW = settings(MANY, max_examples=50)
 # Stands in every text that is sent, and must not come back. No plain name of a field: those are named where unknown.
 MARK = "zq9.xw7"
 
@@ -339,3 +341,31 @@ def test_times_at_the_end_of_time_are_no_failure_of_ours(app: App, query: dict[s
     """The first and the last moment that can be written."""
     slug = app.offering()
     refused(app.call_with_query("reservations", "/slots", {"offering": slug} | query), 200)
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("cancel", {"reason": "ill"}),
+        ("reschedule", {"slot_id": str(uuid4()), "item_id": str(uuid4())}),
+        ("refunds", {"amount": 4501, "reason": "a bad view"}),
+    ],
+)
+def test_a_change_of_a_booking_with_one_thing_wrong_is_refused(
+    app: App, what: str, body: dict[str, Any]
+) -> None:
+    """Near-valid bodies, at a version that there is not, and of money that has gone back already."""
+    app.set(JWT_SECRET=SECRET)
+    app.booked(app.slot())
+    app.rows("SELECT request_refund(payment_id, amount, 'all of it') FROM bookings")
+    path = f"/bookings/{app.value('SELECT id FROM bookings')}/{what}"
+    headers = {"authorization": f"Bearer {token(role='admin')}", "if-match": "7"}
+    before = app.dump()
+
+    @FEW
+    @given(mutations(body) | st.just(body))
+    def check(document: Any) -> None:
+        refused(app.call("bookings", "POST", path, written(document), headers), 412)
+
+    check()
+    assert app.dump() == before

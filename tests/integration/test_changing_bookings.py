@@ -123,12 +123,15 @@ def test_cancelling_in_time_gives_the_seats_and_all_of_the_money_back(app: App, 
 
 
 def test_a_cancelled_booking_is_answered_as_it_is(app: App) -> None:
-    """Who cancels again, at the version that there is, hears the same and changes nothing."""
+    """Who cancels again, at the version that there is, hears the same and changes nothing; it is not moved any more."""
     booking_id, hold = bought(app, app.slot())
+    there = app.slot()
     first = cancel(app, booking_id, hold.headers)
     before = app.dump()
     again = cancel(app, booking_id, hold.headers, version=2)
     assert (again.status, again.body) == (200, first.body)
+    moved = move(app, booking_id, hold, there, version=2)
+    assert (moved.status, moved.problem) == (409, "booking-not-active")
     assert app.dump() == before
 
 
