@@ -1,4 +1,7 @@
-"""What leaves the house: refunds to Stripe, notifications to the site. Written with their cause, delivered at least once."""
+"""What leaves the house: refunds to Stripe, notifications to the site, issues to the tracker.
+
+Written with their cause, delivered at least once.
+"""
 
 import hashlib
 import hmac
@@ -8,14 +11,17 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import requests
+from pydantic import Field
 
 from database import outbox
 from database.connection import Context, Database
 from database.jobs import finish_job
 from domain.ledger import MoreThanCaptured
+from functions.deliver_outbox.issues import hear_of_closed, send_issue
+from functions.deliver_outbox.tracker import Tracker, TrackerBusy, TrackerFailed
 from payments.ledger import enter_refunds
 from runtime.jobs import Budget
 from runtime.kill_points import kill_point
@@ -38,6 +44,9 @@ class Settings(StripeSettings):
 
     notification_webhook_url: str | None = None
     notification_secret: str | None = None
+    github_api_url: str = "https://api.github.com"
+    github_repository: Annotated[str | None, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = None
+    github_token: str | None = None
 
 
 class DeliveryFailed(Exception):
@@ -59,20 +68,22 @@ def _gateway() -> StripeGateway:
     return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
 
 
+@cache
+def _tracker() -> Tracker | None:
+    settings = load(Settings)
+    if not settings.github_repository:
+        return None
+    return Tracker(settings.github_api_url, settings.github_repository, settings.github_token)
+
+
 def deliver(request_id: str, budget: Budget) -> dict[str, Any]:
     """Delivers what is due: `{"delivered", "retried", "dead", "more"}`. Two runs at once share the work."""
     started_at = datetime.now(UTC)
     result = {"delivered": 0, "retried": 0, "dead": 0, "more": False}
     context = {"actor": "system", "actor_id": "deliver-outbox", "request_id": request_id}
-    while not budget.is_spent:
-        rows = _database().run(
-            lambda conn: outbox.claim_outbox(conn, limit=BATCH, lease=LEASE, context=context)
-        )
-        if not rows:
-            break
-        with ThreadPoolExecutor(max_workers=BATCH) as pool:
-            for ended in pool.map(partial(_deliver_row, run_context=context), rows):
-                result[ended] += 1
+    _deliver_due(budget, context, result)
+    if not budget.is_spent and _heard_of_closed(request_id):
+        _deliver_due(budget, context, result)
     result["more"] = budget.is_spent
     _database().run(
         lambda conn: finish_job(
@@ -82,12 +93,38 @@ def deliver(request_id: str, budget: Budget) -> dict[str, Any]:
     return result
 
 
+def _deliver_due(budget: Budget, context: Context, result: dict[str, Any]) -> None:
+    while not budget.is_spent:
+        rows = _database().run(
+            lambda conn: outbox.claim_outbox(conn, limit=BATCH, lease=LEASE, context=context)
+        )
+        if not rows:
+            break
+        with ThreadPoolExecutor(max_workers=BATCH) as pool:
+            for ended in pool.map(partial(_deliver_row, run_context=context), rows):
+                result[ended] += 1
+
+
+def _heard_of_closed(request_id: str) -> bool:
+    """Whether the tracker was asked what has been closed there; where it does not answer, the next run asks."""
+    if not (tracker := _tracker()):
+        return False
+    try:
+        hear_of_closed(_database(), tracker, request_id)
+    except TrackerFailed as failure:
+        logger.warning("the tracker did not say what was closed", extra={"error": str(failure)})
+        return False
+    return True
+
+
 def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
     # The story of what was delivered is that of the request that caused it.
     context = {**run_context, "request_id": row["request_id"] or run_context["request_id"]}
     try:
         if row["kind"] == "refund":
             _send_refund(row, context)
+        elif row["kind"] == "error_issue":
+            _send_issue(row)
         else:
             _send_notification(row)
             kill_point("outbox.after-notification")
@@ -101,11 +138,14 @@ def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
         logger.warning(
             "an outbox row was not delivered",
             extra={"outbox_id": row["id"], "kind": row["kind"], "error": error},
-            exc_info=not isinstance(failure, DeliveryFailed),
+            exc_info=not isinstance(failure, DeliveryFailed | TrackerFailed),
         )
-        if row["attempt"] >= MAX_ATTEMPTS:
+        if row["attempt"] - row["payload"].get("attempts_before", 0) >= MAX_ATTEMPTS:
             return _bury(row, error, context)
-        _database().run(lambda conn: outbox.retry_outbox(conn, row["id"], row["attempt"], error=error))
+        wait = timedelta(seconds=failure.wait_seconds) if isinstance(failure, TrackerBusy) else None
+        _database().run(
+            lambda conn: outbox.retry_outbox(conn, row["id"], row["attempt"], error=error, wait=wait)
+        )
         return "retried"
     return "delivered"
 
@@ -162,6 +202,13 @@ def _waits(row: Mapping[str, Any], context: Context) -> bool:
     intent = refund["payment_intent_id"]
     ledger = enter_refunds(_database(), intent, _gateway().list_refunds(intent), context)
     return refund["id"] in ledger.to_send
+
+
+def _send_issue(row: Mapping[str, Any]) -> None:
+    tracker = _tracker()
+    if tracker is None:
+        raise DeliveryRefused("GITHUB_REPOSITORY is not set")
+    send_issue(_database(), tracker, row, load(Settings).environment)
 
 
 def _send_notification(row: Mapping[str, Any]) -> None:

@@ -63,11 +63,12 @@ LANGUAGE sql AS $$
     WHERE o.status <> 'pending'
 $$;
 
--- Later.
-CREATE OR REPLACE FUNCTION retry_outbox(p_id uuid, p_attempt integer, p_error text) RETURNS void
+-- Later: after p_wait where the receiver has said how long, else after a pause that grows.
+CREATE OR REPLACE FUNCTION retry_outbox(p_id uuid, p_attempt integer, p_error text, p_wait interval) RETURNS void
 LANGUAGE sql AS $$
     UPDATE outbox SET
-        last_error = p_error, lease_until = '-infinity', next_attempt_at = outbox_retry_at(p_attempt)
+        last_error = p_error, lease_until = '-infinity',
+        next_attempt_at = coalesce(clock_timestamp() + p_wait, outbox_retry_at(p_attempt))
     WHERE id = p_id AND attempts = p_attempt AND status = 'pending'
 $$;
 

@@ -152,7 +152,7 @@ def test_a_run_that_lost_its_lease_settles_nothing(app: App) -> None:
     app.rows("UPDATE outbox SET attempts = 5")
     before = app.dump()
     assert app.value("SELECT settle_outbox(%s, 4, 'delivered', NULL)", outbox_id) is False
-    app.rows("SELECT retry_outbox(%s, 4, 'late')", outbox_id)
+    app.rows("SELECT retry_outbox(%s, 4, 'late', NULL)", outbox_id)
     assert app.dump() == before
 
 

@@ -19,9 +19,11 @@ def settle_outbox(
     return call(conn, "SELECT settle_outbox(%s, %s, %s, %s)", [outbox_id, attempt, status, error])
 
 
-def retry_outbox(conn: Connection, outbox_id: str, attempt: int, *, error: str) -> None:
-    """Later, after a pause that grows with each attempt."""
-    call(conn, "SELECT retry_outbox(%s, %s, %s)", [outbox_id, attempt, error])
+def retry_outbox(
+    conn: Connection, outbox_id: str, attempt: int, *, error: str, wait: timedelta | None = None
+) -> None:
+    """Later, after `wait` or else a pause that grows with each attempt."""
+    call(conn, "SELECT retry_outbox(%s, %s, %s, %s)", [outbox_id, attempt, error, wait])
 
 
 def take_next_refund_key(conn: Connection, outbox_id: str, attempt: int, *, context: Context) -> None:
