@@ -7,7 +7,7 @@ a head that seal-audit has reported (the function's log has one each five minute
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -64,7 +64,7 @@ def _walk(conn: Connection, start: int, start_hash: bytes, heads: Mapping[int, s
     with conn.cursor("seals") as seals:
         seals.itersize = BATCH
         seals.execute(SEALS)
-        for seal in seals:
+        for seal, following in _with_following(seals):
             found, entry_id, stored, text = seal
             position += 1
             if found != position:
@@ -72,7 +72,7 @@ def _walk(conn: Connection, start: int, start_hash: bytes, heads: Mapping[int, s
             if text is None:
                 raise DoesNotFit(f"position {position}: entry {entry_id} is missing")
             if _hash(previous, text) != stored:
-                raise DoesNotFit(f"position {position}: {_what_changed(previous, seal, seals.fetchone())}")
+                raise DoesNotFit(f"position {position}: {_what_changed(previous, seal, following)}")
             if heads.get(position, stored.hex()) != stored.hex():
                 raise DoesNotFit(
                     f"position {position}: the chain was made anew, seal-audit had reported another hash"
@@ -81,6 +81,16 @@ def _walk(conn: Connection, start: int, start_hash: bytes, heads: Mapping[int, s
             if position % PROGRESS_EVERY == 0:
                 print(f"{position} ...", file=sys.stderr, flush=True)
     return position, previous
+
+
+def _with_following(seals: Iterable[Seal]) -> Generator[tuple[Seal, Seal | None]]:
+    before: Seal | None = None
+    for seal in seals:
+        if before is not None:
+            yield before, seal
+        before = seal
+    if before is not None:
+        yield before, None
 
 
 def _hash(previous: bytes, text: str) -> bytes:

@@ -83,7 +83,7 @@ DECLARE
     v_hash bytea;
     v_seal record;
 BEGIN
-    IF p_keep < interval '1 year' THEN
+    IF p_keep < interval '365 days' THEN
         RAISE EXCEPTION 'the audit is kept for a year at least'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'audit_is_kept_for_a_year';
     END IF;
