@@ -7,6 +7,7 @@ from local.simulation.steps import FREE, MODES, NEWEST, SLOTS, TOGETHER, Payment
 USERS = 2
 DISPUTED, NEARER = 0.4, 0.2  # of the sales that are told as a whole
 AT_ONCE = 0.4  # of those who book otherwise have just held
+BEGUN = 0.4  # of those have begun to pay
 NOT_YET = 0.75  # of the holds that are booked otherwise nobody has tried to pay
 WHOLE_CREDITS = 0.4  # of the grants are spent at once
 OTHERWISE = (*("pay_on_arrival",) * 4, *("credits",) * 5, "free")
@@ -34,10 +35,7 @@ class BookingSteps(PaymentSteps):
         """By other means than a payment; now and then although somebody is paying, or has paid."""
         chance = self.chance
         if hold is None and chance.random() < AT_ONCE:
-            held = self.hold()
-            if held["do"] == "hold":
-                self.coming = [self.book(held["hold"])]
-            return held
+            return self.other_means()
         taken = {*self.paid, *self.asked_to_pay, *self.booked}
         unpaid = [label for label in self.holds if label not in taken] if chance.random() < NOT_YET else None
         step: Step = {"do": "book"} if hold is None else {"do": "book", "hold": hold}
@@ -48,6 +46,19 @@ class BookingSteps(PaymentSteps):
         step["user"] = chance.randrange(USERS) if chance.random() < 0.95 else None
         self.booked.append(step["hold"])
         return self.called(step)
+
+    def other_means(self) -> Step:
+        """A hold that is booked otherwise; its buyer may have begun to pay, and go on with that in the other tab."""
+        chance = self.chance
+        held = self.hold(chance.randrange(SLOTS))
+        same, coming = {"hold": held["hold"]}, [self.book(held["hold"])]
+        if chance.random() < BEGUN:
+            mode = MODES[chance.random() < 0.35]
+            tab: Step = {"do": "confirm", "method": "pm_card_visa", "fails": False}
+            coming = [self.called({"do": "pay", "mode": mode, "key": 0} | same), *coming]
+            coming += [tab | same, {"do": "deliver", "picks": NEWEST}]
+        self.coming = coming
+        return held
 
     def changed(self, step: Step) -> Step:
         """A step that changes a booking, of the version that its sender has seen."""
