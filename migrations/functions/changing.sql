@@ -122,8 +122,9 @@ $$;
 
 -- Moves one line of a booking to another slot of the same offering, at the price that was paid: the new seats are taken and
 -- the old ones given back in one act, or nothing changes. p_item_id may be NULL where the booking has one line.
--- Answers {"outcome": ...}: rescheduled with "answer"; version-conflict with "version"; sold-out with "left"; 
--- invalid-request with "errors"; disputed, booking-not-active, unknown-slot, not-offered, slot-closed.
+-- Answers {"outcome": ...}: rescheduled with "answer"; version-conflict with "version"; sold-out with "left", and
+-- "returning" where dead holds that another call has in its hands keep what is wanted; invalid-request with "errors";
+-- disputed, booking-not-active, unknown-slot, not-offered, slot-closed.
 CREATE OR REPLACE FUNCTION reschedule_booking(
     p_booking_id uuid, p_change_id uuid, p_version integer, p_item_id uuid, p_slot_id uuid, p_policy jsonb
 ) RETURNS jsonb
@@ -135,6 +136,7 @@ DECLARE
         SELECT i FROM booking_items i
         WHERE i.booking_id = p_booking_id AND i.id = coalesce(p_item_id, i.id));
     v_item booking_items := v_items[1];
+    v_wanted jsonb := jsonb_build_array(jsonb_build_object('slot_id', p_slot_id, 'units', v_item.units));
     v_expired uuid[];
     v_slots uuid[];
 BEGIN
@@ -175,8 +177,8 @@ BEGIN
           AND (s.starts_at <= clock_timestamp() OR (s.id = p_slot_id AND (s.is_legacy OR o.retired_at IS NOT NULL)))
     ) THEN
         RETURN jsonb_build_object('outcome', 'slot-closed');
-    ELSIF NOT slots_have(jsonb_build_array(jsonb_build_object('slot_id', p_slot_id, 'units', v_item.units))) THEN
-        RETURN sold_out(ARRAY[p_slot_id]);
+    ELSIF NOT slots_have(v_wanted) THEN
+        RETURN sold_out(ARRAY[p_slot_id]) || jsonb_build_object('returning', slots_can_take(v_wanted));
     END IF;
 
     -- Reckoned before the move: nobody moves far ahead in order to cancel for all of the price.

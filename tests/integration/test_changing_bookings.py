@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -414,6 +415,21 @@ def test_a_move_takes_seats_that_dead_holds_keep(app: App) -> None:
     assert move(app, booking_id, hold, there).status == 200
     assert app.status(dead) == "expired"
     assert app.counts(there) == (0, 1, 0, 1)
+    assert app.violations() == []
+
+
+def test_a_move_comes_again_for_dead_holds_that_another_call_has_in_hand(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other call is just giving back is not sold out."""
+    offering = app.offering()
+    there = app.slot(offering, units=1)
+    booking_id, hold = bought(app, app.slot(offering))
+    app.expire(app.hold(there))
+    with psycopg.connect(app.owner_url) as other:
+        other.execute("SELECT FROM ticket_reservations WHERE status = 'active' FOR UPDATE")
+        monkeypatch.setattr("functions.bookings.changing.time.sleep", lambda _: other.rollback())
+        assert move(app, booking_id, hold, there).status == 200
     assert app.violations() == []
 
 
