@@ -19,6 +19,9 @@ WITH_URL = {name for name, function in FUNCTIONS.items() if "FunctionUrlConfig" 
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 ALL_VIEWER_EXCEPT_HOST_HEADER = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
 DAY_S = 24 * 60 * 60
+LOG_ERROR = (
+    "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-log-error:live"
+)
 ASYNCHRONOUS = {
     "ReservationCleanupFunction",
     "DeliverOutboxFunction",
@@ -50,13 +53,30 @@ def test_a_function_reads_exactly_the_secrets_that_it_is_told_of(name: str) -> N
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_a_function_may_invoke_what_it_kicks_and_nothing_else(name: str) -> None:
-    kicks = "DELIVER_OUTBOX_FUNCTION" in FUNCTIONS[name]["Environment"]["Variables"]
-    kicked = FUNCTIONS[name]["Environment"]["Variables"].get("DELIVER_OUTBOX_FUNCTION")
-    assert kicked == ({"Fn::Sub": "${DeliverOutboxFunction}:live"} if kicks else None)
-    assert granted(FUNCTIONS[name], "lambda:InvokeFunction") == (
-        ["${DeliverOutboxFunction.Arn}:live"] if kicks else []
-    )
+def test_a_function_may_invoke_what_it_kicks_and_log_error_and_nothing_else(name: str) -> None:
+    variables = FUNCTIONS[name]["Environment"]["Variables"]
+    kicked = variables.get("DELIVER_OUTBOX_FUNCTION")
+    assert kicked in (None, {"Fn::Sub": "${DeliverOutboxFunction}:live"})
+    may = granted(FUNCTIONS[name], "lambda:InvokeFunction")
+    reports = [] if name == "LogErrorFunction" else [LOG_ERROR]
+    assert may == reports + (["${DeliverOutboxFunction.Arn}:live"] if kicked else [])
+
+
+def test_every_function_but_log_error_itself_reports_its_failures_to_it() -> None:
+    """To report its own it would invoke itself, and might go on for ever."""
+    everybody = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["LOG_ERROR_FUNCTION"]
+    assert everybody == {"Fn::Sub": "${AWS::StackName}-log-error:live"}
+    own = {
+        name: function["Environment"]["Variables"]["LOG_ERROR_FUNCTION"]
+        for name, function in FUNCTIONS.items()
+        if "LOG_ERROR_FUNCTION" in function["Environment"]["Variables"]
+    }
+    assert own == {"LogErrorFunction": ""}
+
+
+def test_the_tracker_s_token_is_for_deliver_outbox_alone() -> None:
+    told = {name for name in FUNCTIONS if "GITHUB_TOKEN_ARN" in FUNCTIONS[name]["Environment"]["Variables"]}
+    assert told == {"DeliverOutboxFunction"}
 
 
 def test_no_policy_holds_a_star() -> None:
