@@ -36,10 +36,12 @@ def list_slots(
 ) -> list[dict[str, Any]] | None:
     """Up to `limit` future slots of an offering in order of their beginning, with what could be held now.
 
-    `after` is the last slot of the page before. None: no such offering. Every condition is a place in one index, so that
-    a page costs the same whatever the number of slots, and however far in it is.
+    `after` is the last slot of the page before. None: no such offering. There is one place in one index where a page
+    begins, so that it costs the same whatever the number of slots, and however far in it is.
     """
-    after_at, after_id = after or (None, None)
+    before_all = UUID(int=0)
+    bounds = [bound for bound in (after, (starts_from, before_all) if starts_from else None) if bound]
+    begin_at, begin_id = max(bounds) if bounds else (None, before_all)
     return call(
         conn,
         """
@@ -47,12 +49,9 @@ def list_slots(
             SELECT id, slug FROM offerings WHERE slug = %(offering)s AND retired_at IS NULL
         ), page AS MATERIALIZED (
             SELECT s.id, s.starts_at, s.ends_at FROM slots s
-            WHERE s.offering_id = (SELECT id FROM offering) AND NOT s.is_legacy AND s.starts_at > now()
-              AND s.starts_at >= coalesce(%(from)s::timestamptz, '-infinity')
+            WHERE s.offering_id = (SELECT id FROM offering) AND NOT s.is_legacy
+              AND (s.starts_at, s.id) > (greatest(%(begin_at)s::timestamptz, now()), %(begin_id)s::uuid)
               AND s.starts_at < coalesce(%(to)s::timestamptz, 'infinity')
-              AND (s.starts_at, s.id) > (
-                  coalesce(%(after_at)s::timestamptz, '-infinity'),
-                  coalesce(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000'))
             ORDER BY s.starts_at, s.id LIMIT %(limit)s
         )
         SELECT coalesce((
@@ -66,10 +65,9 @@ def list_slots(
         """,
         {  # pyright: ignore[reportArgumentType] - psycopg takes a mapping for named parameters
             "offering": offering,
-            "from": starts_from,
+            "begin_at": begin_at,
+            "begin_id": begin_id,
             "to": starts_to,
-            "after_at": after_at,
-            "after_id": after_id,
             "limit": limit,
         },
     )
