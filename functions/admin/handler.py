@@ -7,8 +7,10 @@ from domain.refusals import UnknownBooking, UnknownSlot
 from functions.admin import catalogue, schedules, service
 from functions.admin.audit import show_audit
 from functions.admin.credits import change_credits, parsed_user_id, show_credits
+from functions.admin.errors import change_error, list_errors
 from functions.admin.requests import (
     CreditsRequest,
+    ErrorsQuery,
     OfferingRequest,
     OutboxQuery,
     PageQuery,
@@ -118,3 +120,15 @@ def put_slot(slot_id: str) -> Response[str]:
 def get_audit(booking_id: str) -> Response[str]:
     require_admin(app.current_event)
     return json_response(200, show_audit(parsed_id(booking_id, UnknownBooking)))
+
+
+@app.get("/errors")
+def get_errors() -> Response[str]:
+    require_admin(app.current_event)
+    return json_response(200, list_errors(app.query_as(ErrorsQuery)))
+
+
+@app.post("/errors/<fingerprint>/<act>")
+def post_error_act(fingerprint: str, act: str) -> Response[str]:
+    require_admin(app.current_event)
+    return json_response(200, change_error(fingerprint, act))

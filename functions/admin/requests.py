@@ -13,6 +13,7 @@ type EventStatus = Literal[
 ]
 type Replayable = Literal["parked", "failed", "dead", "quarantined"]
 type OutboxKind = Literal["notification", "refund", "error_issue"]
+type ErrorStatus = Literal["open", "resolved", "muted"]
 type OutboxStatus = Literal["pending", "delivered", "dead", "canceled"]
 type Cursor = Annotated[str | None, Field(max_length=400)]
 type Limit = Annotated[int, Field(ge=1, le=200)]
@@ -37,6 +38,14 @@ class OutboxQuery(_Strict):
 
     kind: OutboxKind | None = None
     status: OutboxStatus | None = None
+    cursor: Cursor = None
+    limit: Limit = 50
+
+
+class ErrorsQuery(_Strict):
+    """A page of errors' groups, those opened last first; `cursor` is the last page's `next`."""
+
+    status: ErrorStatus | None = None
     cursor: Cursor = None
     limit: Limit = 50
 

@@ -104,6 +104,10 @@ class UnknownEvent(Refusal):
     """No such event of Stripe's has come."""
 
 
+class UnknownErrorGroup(Refusal):
+    """No such error was reported."""
+
+
 class UnknownAddOn(Refusal):
     """The slot's offering has no such add-on."""
 

@@ -23,6 +23,7 @@ STATUS: Mapping[type[Refusal], int] = {
     refusals.UnknownReservation: 404,
     refusals.UnknownEvent: 404,
     refusals.UnknownBooking: 404,
+    refusals.UnknownErrorGroup: 404,
     refusals.MethodNotAllowed: 405,
     refusals.SlotClosed: 409,
     refusals.SoldOut: 409,

@@ -17,7 +17,7 @@ from tests.support.app import App
 from tests.support.lambda_events import Answer, Context
 from tests.support.sign_in import configure, key_server, provider_key, request, token
 
-READS = ["/stats", "/webhook-events", "/outbox", "/customers/user-1/credits"]
+READS = ["/stats", "/webhook-events", "/outbox", "/errors", "/customers/user-1/credits"]
 ROUTES = {
     *(("GET", path) for path in READS[:-1]),
     *((method, "/customers/[^/]+/credits") for method in ("GET", "POST")),
@@ -25,6 +25,7 @@ ROUTES = {
     ("PUT", "/offerings/[^/]+/schedule"),
     ("PUT", "/slots/[^/]+"),
     ("POST", "/webhook-events/replay"),
+    ("POST", "/errors/[^/]+/[^/]+"),
     ("POST", "/webhook-events/[^/]+/replay"),
 }
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
