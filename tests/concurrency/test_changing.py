@@ -137,13 +137,13 @@ def test_bookings_that_swap_their_slots_never_deadlock(shop: Shop) -> None:
 
 def test_control_slots_locked_from_old_to_new_deadlock(shop: Shop) -> None:
     """Negative control: where a move locks its own slot first, two that swap wait for each other."""
-    rewrite_function(
-        shop.owner_url,
-        "reschedule_booking",
-        ("WHERE id = ANY (v_slots) ORDER BY id", "WHERE id = ANY (v_slots) ORDER BY id <> v_item.slot_id"),
+    all_at_once = "PERFORM 1 FROM slots WHERE id = ANY (v_slots)"
+    its_own_first = (
+        "PERFORM 1 FROM slots WHERE id = v_item.slot_id FOR NO KEY UPDATE; PERFORM pg_sleep(0.02);"
     )
+    rewrite_function(shop.owner_url, "reschedule_booking", (all_at_once, f"{its_own_first} {all_at_once}"))
     for _ in range(10):
-        if any("DeadlockDetected" in raised for raised in swapped_forever(shop, times=30)):
+        if any("DeadlockDetected" in raised for raised in swapped_forever(shop, times=10)):
             return
     pytest.fail("the race was no race")
 
