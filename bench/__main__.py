@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import cold, hot_slot, sized, throughput, warm
+from bench import availability, cold, hot_slot, sized, throughput, warm
 from bench.figures import Figure
 from bench.machine import busy_seconds, cpu_seconds, described, load_average
 from bench.report import text_table, write
@@ -35,10 +35,11 @@ class Effort:
     cold_rounds: int
     size: sized.Size
     size_calls: int
+    slots: int
 
 
-FULL = Effort(400, 4, 5, 6, 1000, 8, sized.Size(5_000_000, 500_000, 200_000), 200)
-QUICK = Effort(60, 2, 3, 2, 300, 2, sized.Size(200_000, 20_000, 8_000), 40)
+FULL = Effort(400, 4, 5, 6, 1000, 8, sized.Size(5_000_000, 500_000, 200_000), 200, 1_000_000)
+QUICK = Effort(60, 2, 3, 2, 300, 2, sized.Size(200_000, 20_000, 8_000), 40, 100_000)
 
 
 def parts(effort: Effort) -> Mapping[str, Measure]:
@@ -49,6 +50,7 @@ def parts(effort: Effort) -> Mapping[str, Measure]:
         "load": lambda stand: throughput.measure(stand, effort.load_rounds, effort.load_requests),
         "cold": lambda stand: cold.measure(stand, effort.cold_rounds),
         "size": lambda stand: sized.measure(stand, effort.size, effort.size_calls),
+        "slots": lambda stand: availability.measure(stand, effort.slots, effort.size_calls),
     }
 
 

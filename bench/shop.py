@@ -4,6 +4,7 @@ import copy
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -141,9 +142,10 @@ class Shop:
         payload, signed = self.webhook_request(payment)
         return _url_event("POST", "/", payload.decode(), {"stripe-signature": signed})
 
-    def slots_event(self) -> bytes:
-        """Somebody looks at what is on sale."""
-        return json.dumps(url_event("GET", "/slots", query=f"offering={self.offering}")).encode()
+    def slots_event(self, *, since: datetime | None = None) -> bytes:
+        """Somebody looks at what is on sale, from then on."""
+        query = f"offering={self.offering}" + (f"&from={since:%Y-%m-%dT%H:%M:%SZ}" if since else "")
+        return json.dumps(url_event("GET", "/slots", query=query)).encode()
 
     def stats_event(self) -> bytes:
         """An administrator looks at the figures."""
