@@ -10,7 +10,7 @@ from runtime.inbox import inbox_answers
 from runtime.settings import DatabaseSettings, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
-EXPECTED_MIGRATION = "0025_errors_by_status.sql"
+EXPECTED_MIGRATION = "0027_older_bookings_by_offering.sql"
 
 
 class Settings(DatabaseSettings):

@@ -39,7 +39,7 @@ CHANGES = {
 UNAUDITED = {
     *("audit_checkpoints", "audit_key", "audit_seals", "booking_audit_log", "error_groups", "error_logs"),
     *("idempotency_keys", "job_cursors", "job_runs", "outbox", "rate_limits", "schema_migrations"),
-    *("webhook_events_log", "reservation_items", "reservation_add_ons"),
+    *("webhook_events_log", "reservation_items", "reservation_add_ons", "offering_bookings"),
 }
 SEEN = "SELECT table_name, action_type, performed_by, performed_by_id FROM booking_audit_log ORDER BY id"
 

@@ -1,6 +1,7 @@
 """`GET /bookings/{id}` and `GET /bookings`: who may see which bookings, and in what order."""
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from tests.support.lambda_events import Answer, Context
 from tests.support.postgres import on_every_postgres
 from tests.support.sign_in import SECRET, request, token
 
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 MARY = {"authorization": f"Bearer {token(sub='mary')}"}
 PETER = {"authorization": f"Bearer {token(sub='peter')}"}
 ADMIN = {"authorization": f"Bearer {token(sub='boss', role='admin')}"}
@@ -143,6 +145,20 @@ def test_the_list_is_of_a_status_and_an_offering(app: App) -> None:
     assert ids(offering=opera, status="confirmed") == [only_opera]
     assert ids(offering="never-sold") == ids(status="frozen") == []
     assert listed(app, offering="nothing").problem == "unknown-offering"
+    first = listed(app, offering=opera, limit=1).body
+    assert [booking["id"] for booking in first["bookings"]] == [both]
+    last = listed(app, offering=opera, limit=1, cursor=first["next"]).body
+    assert ([booking["id"] for booking in last["bookings"]], "next" in last) == ([only_opera], False)
+
+
+def test_what_was_booked_before_there_was_a_list_of_offerings_is_in_it(app: App) -> None:
+    """The migration lists older bookings, and once only those that are listed already."""
+    opera = app.offering(pay_on_arrival=True)
+    made = [app.book(app.hold(app.slot(opera))).body["id"] for _ in range(2)]
+    app.rows("DELETE FROM offering_bookings WHERE booking_id = %s", made[0])
+    app.rows((MIGRATIONS / "0027_older_bookings_by_offering.sql").read_text())
+    found = listed(app, offering=opera).body["bookings"]
+    assert [booking["id"] for booking in found] == made[::-1]
 
 
 @pytest.mark.parametrize(

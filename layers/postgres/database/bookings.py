@@ -53,29 +53,37 @@ def list_bookings(
 ) -> list[dict[str, Any]] | None:
     """Up to `limit` bookings, newest first; `before` is the last one of the page before. None: no such offering."""
     before_at, before_id = before or (None, None)
+    known = {"status": status, "offering": offering, "at": before_at, "id": before_id, "limit": limit}
+    if offering is None:
+        return call(
+            conn,
+            """
+            SELECT coalesce(json_agg(booking_answer(page.id) ORDER BY page.created_at DESC, page.id DESC), '[]') FROM (
+                SELECT b.id, b.created_at FROM bookings b
+                WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
+                  AND (b.created_at, b.id) < (
+                      coalesce(%(at)s::timestamptz, 'infinity'),
+                      coalesce(%(id)s::uuid, '00000000-0000-0000-0000-000000000000'))
+                ORDER BY b.created_at DESC, b.id DESC LIMIT %(limit)s
+            ) page
+            """,
+            known,  # pyright: ignore[reportArgumentType] - psycopg takes a mapping for named parameters
+        )
     return call(
         conn,
         """
         SELECT coalesce((
-            SELECT json_agg(booking_answer(page.id) ORDER BY page.created_at DESC, page.id DESC) FROM (
-                SELECT b.id, b.created_at FROM bookings b
-                WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
-                  AND (b.created_at, b.id) < (
-                      coalesce(%(before_at)s::timestamptz, 'infinity'),
-                      coalesce(%(before_id)s::uuid, '00000000-0000-0000-0000-000000000000'))
-                  AND (%(offering)s::text IS NULL OR EXISTS (
-                      SELECT FROM booking_items i JOIN slots s ON s.id = i.slot_id JOIN offerings o ON o.id = s.offering_id
-                      WHERE i.booking_id = b.id AND o.slug = %(offering)s))
-                ORDER BY b.created_at DESC, b.id DESC LIMIT %(limit)s
+            SELECT json_agg(booking_answer(page.booking_id) ORDER BY page.booked_at DESC, page.booking_id DESC) FROM (
+                SELECT l.booking_id, l.booked_at FROM offering_bookings l JOIN bookings b ON b.id = l.booking_id
+                WHERE l.offering_id = o.id
+                  AND (%(status)s::text IS NULL OR b.status = %(status)s)
+                  AND (l.booked_at, l.booking_id) < (
+                      coalesce(%(at)s::timestamptz, 'infinity'),
+                      coalesce(%(id)s::uuid, '00000000-0000-0000-0000-000000000000'))
+                ORDER BY l.booked_at DESC, l.booking_id DESC LIMIT %(limit)s
             ) page
         ), '[]')
-        WHERE %(offering)s::text IS NULL OR EXISTS (SELECT FROM offerings WHERE slug = %(offering)s)
+        FROM offerings o WHERE o.slug = %(offering)s
         """,
-        {  # pyright: ignore[reportArgumentType] - psycopg takes a mapping for named parameters
-            "status": status,
-            "offering": offering,
-            "before_at": before_at,
-            "before_id": before_id,
-            "limit": limit,
-        },
+        known,  # pyright: ignore[reportArgumentType] - psycopg takes a mapping for named parameters
     )
