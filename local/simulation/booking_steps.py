@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
-from local.simulation.steps import FREE, MODES, NEWEST, SLOTS, TOGETHER, PaymentSteps, Step
+from local.simulation.steps import CUSTOMERS, FREE, MODES, NEWEST, SLOTS, TOGETHER, PaymentSteps, Step
 
 USERS = 2
-DISPUTED, NEARER = 0.4, 0.2  # of the sales that are told as a whole
+DISPUTED, NEARER = 0.4, 0.3  # of the sales that are told as a whole
 AT_ONCE = 0.4  # of those who book otherwise have just held
+HELD_BEFORE = 0.6  # of the changes of a price
 BEGUN = 0.4  # of those have begun to pay
+MANY = 20  # holds, among which one is looked for that nobody has tried to pay
 NOT_YET = 0.75  # of the holds that are booked otherwise nobody has tried to pay
 WHOLE_CREDITS = 0.4  # of the grants are spent at once
-OTHERWISE = (*("pay_on_arrival",) * 4, *("credits",) * 5, "free")
+CREDITS_WAYS = 5
+OTHERWISE = ("free", *("pay_on_arrival",) * 5, *("credits",) * CREDITS_WAYS)
 VERSIONS = (*("right",) * 8, "old", "old", "none")
 WHO = ("token", "token", "owner", "admin")
 ROOM = (1, 2, 3, 3, 4)  # bookings and units that a slot is given
@@ -37,12 +40,17 @@ class BookingSteps(PaymentSteps):
         if hold is None and chance.random() < AT_ONCE:
             return self.other_means()
         taken = {*self.paid, *self.asked_to_pay, *self.booked}
-        unpaid = [label for label in self.holds if label not in taken] if chance.random() < NOT_YET else None
+        unpaid = (
+            [label for label in self.holds[-MANY:] if label not in taken]
+            if chance.random() < NOT_YET
+            else None
+        )
         step: Step = {"do": "book"} if hold is None else {"do": "book", "hold": hold}
         if hold is None and (step := self.about_a_hold(step, unpaid))["do"] == "hold":
             return step
         is_free = self.slot_of[step["hold"]] == FREE and chance.random() < 0.9
-        step |= {"method": "free" if is_free else chance.choice(OTHERWISE), "key": chance.randrange(3)}
+        ways = OTHERWISE if self.grants else OTHERWISE[:-CREDITS_WAYS]
+        step |= {"method": "free" if is_free else chance.choice(ways), "key": chance.randrange(3)}
         step["user"] = chance.randrange(USERS) if chance.random() < 0.95 else None
         self.booked.append(step["hold"])
         return self.called(step)
@@ -50,7 +58,7 @@ class BookingSteps(PaymentSteps):
     def other_means(self) -> Step:
         """A hold that is booked otherwise; its buyer may have begun to pay, and go on with that in the other tab."""
         chance = self.chance
-        held = self.hold(chance.randrange(SLOTS))
+        held = self.hold(chance.choice((*range(SLOTS), *range(TOGETHER))))
         same, coming = {"hold": held["hold"]}, [self.book(held["hold"])]
         if chance.random() < BEGUN:
             mode = MODES[chance.random() < 0.35]
@@ -98,13 +106,21 @@ class BookingSteps(PaymentSteps):
             step["expires"] = True
         self.grants.append(dict(step))
         if delta > 0 and chance.random() < WHOLE_CREDITS:
-            hold = self.hold(chance.randrange(TOGETHER))
-            paid = self.book(hold["hold"]) | {"method": "credits", "user": user}
-            self.coming = [hold, paid]
-            if chance.random() < 0.6:
-                again = {"do": "cancel booking", "hold": hold["hold"], "version": "right", "who": "token"}
-                self.coming += [self.called(again), again]
+            self.coming = self.spent_by(user, chance.choice((1, 1, 2)))
         return self.called(step)
+
+    def spent_by(self, user: int, times: int) -> list[Step]:
+        """Holds booked with credits, at once where there are several; one of them cancelled, and cancelled again."""
+        chance = self.chance
+        holds = [self.hold(chance.randrange(TOGETHER)) for _ in range(times)]
+        booked = [self.book(hold["hold"]) | {"method": "credits", "user": user} for hold in holds]
+        again: Step = {"do": "cancel booking", "hold": holds[0]["hold"], "version": "right", "who": "token"}
+        twice = [self.called(dict(again)), again]
+        return [
+            *holds,
+            *(booked if times == 1 else [{"do": "at once", "steps": booked}]),
+            *(twice if chance.random() < 0.5 else [{"do": "at once", "steps": twice}]),
+        ]
 
     def schedule(self) -> Step:
         """Some of the three times, with more or less room."""
@@ -121,9 +137,45 @@ class BookingSteps(PaymentSteps):
         )
 
     def price(self) -> Step:
+        """Of the scheduled offering; now and then between a hold and its payment, in money or credits."""
         chance = self.chance
-        step = {"do": "price", "amount": chance.choice(PRICES), "credits": chance.choice(CREDITS_PRICES)}
-        return self.called(step | {"version": chance.choice(VERSIONS), "on_arrival": chance.random() < 0.8})
+        step: Step = {
+            "do": "price",
+            "amount": chance.choice(PRICES),
+            "credits": chance.choice(CREDITS_PRICES),
+        }
+        step |= {"version": chance.choice(VERSIONS), "on_arrival": chance.random() < 0.8}
+        if chance.random() < HELD_BEFORE:
+            hold, user = self.hold(chance.randrange(TOGETHER)), chance.randrange(USERS)
+            credits_of: Step = {
+                "do": "grant",
+                "grant": len(self.grants) + 1,
+                "user": user,
+                "delta": 3,
+                "key": True,
+            }
+            self.grants.append(credits_of)
+            paid = {"do": "pay", "mode": MODES[0], "key": 0, "hold": hold["hold"]}
+            booked = self.book(hold["hold"]) | {"method": "credits", "user": user}
+            self.coming = [
+                credits_of,
+                step | {"version": "right"},
+                self.called(chance.choice((paid, booked))),
+            ]
+            return hold
+        return self.called(step)
+
+    def greed(self) -> Step:
+        """A customer who pays on arrival, and holds as many as they can besides."""
+        chance = self.chance
+        customer = chance.randrange(CUSTOMERS)
+        steps: list[Step] = []
+        for slot in (0, 1, 0):
+            held = self.hold(slot, customer)
+            steps += [held, self.book(held["hold"]) | {"method": "pay_on_arrival"}]
+        more = [self.hold(slot, customer) for slot in (SLOTS - 2, SLOTS - 2, SLOTS - 2, 1)]
+        self.coming = [*steps[1:], {"do": "at once", "steps": more}]
+        return steps[0]
 
     def begin(self) -> Step:
         """Most often it has begun for good; else it is so near that not all of a price goes back."""
@@ -144,7 +196,8 @@ class BookingSteps(PaymentSteps):
             self.coming += [{"do": "dispute", "inquiry": chance.random() < 0.3} | same, newest]
         if chance.random() < NEARER:
             hours = chance.choice(HOURS_LEFT[1:])
-            self.coming += [{"do": "begin", "slot": hold["slots"][0], "hours": hours}, self.move() | same]
+            self.coming += [{"do": "begin", "slot": hold["slots"][0], "hours": hours}]
+            self.coming += [self.move() | same | {"version": "right", "item": 0}]
         self.coming += [self.changes(hold["hold"])]
         return hold
 
@@ -173,6 +226,7 @@ class BookingSteps(PaymentSteps):
             lambda: [*self.changes(booked["hold"])["steps"], self.dispute() | same, self.deliver(), {"do": "outbox"}],
             lambda: [self.refund_booking() | same for _ in range(3)],
             lambda: [self.move(slot), self.move(slot), self.hold(slot)],
+            lambda: [self.move(TOGETHER - 1) | {"version": "right"} for _ in range(4)],
             lambda: [self.move(slot), self.move(other), self.hold(slot), self.hold(other)],
             lambda: [self.schedule(), self.hold(slot), self.hold(other), self.move(slot)],
             lambda: [self.schedule(), self.schedule(), self.book(hold)],

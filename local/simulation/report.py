@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from local.chaos.kills import kill_points
+from local.chaos.kills import named_kill_points
 from local.simulation.runs import Run
 from local.simulation.world import World
 
@@ -58,7 +58,7 @@ def say(tally: Tally, text: str) -> None:
 
 def figures(tally: Tally, world: World) -> dict[str, Any]:
     """What was done and what was broken on purpose."""
-    points = kill_points()
+    points = named_kill_points()
     return {
         "seed": tally.seed,
         "seconds": round(tally.seconds, 1),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from local.chaos.kills import kill_points
+from local.chaos.kills import named_kill_points
 
 type Step = dict[str, Any]
 
@@ -67,7 +67,7 @@ class PaymentSteps:
 
     def __init__(self, seed: str) -> None:
         self.chance = Random(seed)
-        self.kill_points = kill_points()
+        self.kill_points = named_kill_points()
         self.labels = 0
         self.holds: list[int] = []
         self.asked_to_pay: list[int] = []
