@@ -26,7 +26,7 @@ class BookingsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: Literal["confirmed", "cancelled", "frozen", "revoked"] | None = None
-    offering: Annotated[str | None, Field(max_length=200)] = None
+    offering: Text | None = None
     cursor: Annotated[str | None, Field(max_length=200)] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 

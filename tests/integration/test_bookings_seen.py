@@ -162,7 +162,15 @@ def test_what_was_booked_before_there_was_a_list_of_offerings_is_in_it(app: App)
 
 
 @pytest.mark.parametrize(
-    "query", [{"status": "open"}, {"limit": 0}, {"limit": 201}, {"cursor": "x"}, {"offerings": "x"}]
+    "query",
+    [
+        {"status": "open"},
+        {"limit": 0},
+        {"limit": 201},
+        {"cursor": "x"},
+        {"offerings": "x"},
+        {"offering": "\0"},
+    ],
 )
 def test_a_query_that_does_not_fit_is_422(app: App, query: dict[str, Any]) -> None:
     """A status that there is not, a page without an end, what was never a `next`, a filter that there is not."""
