@@ -471,19 +471,19 @@ def test_of_several_items_one_is_named(app: App) -> None:
     """422 that says so; another booking's item is none of it; the named one moves alone."""
     offering = app.offering()
     one, two, there = (app.slot(offering) for _ in range(3))
+    bought(app, one)
+    others = str(app.value("SELECT id FROM booking_items"))
     booking_id, hold = bought(app, {one: 1, two: 2})
     shown = app.call("bookings", "GET", f"/bookings/{booking_id}", headers=hold.headers).body
     (item,) = [item["id"] for item in shown["items"] if item["slot_id"] == two]
     before = app.dump()
-    nameless, stranger = (
-        move(app, booking_id, hold, there),
-        move(app, booking_id, hold, there, item_id=booking_id),
-    )
+    nameless = move(app, booking_id, hold, there)
+    stranger = move(app, booking_id, hold, there, item_id=others)
     for refused in (nameless, stranger):
         assert (refused.status, refused.body["errors"][0]["pointer"]) == (422, "/item_id")
     assert app.dump() == before
     assert move(app, booking_id, hold, there, item_id=item).status == 200
-    assert [app.counts(slot)[1] for slot in (one, two, there)] == [1, 0, 2]
+    assert [app.counts(slot)[1] for slot in (one, two, there)] == [2, 0, 2]
     assert app.violations() == []
 
 
