@@ -16,6 +16,7 @@ CREDITS_WAYS = 5
 OTHERWISE = ("free", *("pay_on_arrival",) * 5, *("credits",) * CREDITS_WAYS)
 VERSIONS = (*("right",) * 8, "old", "old", "none")
 WHO = ("token", "token", "owner", "admin")
+GOOD_CARDS = (*("pm_card_visa",) * 3, "pm_card_pendingRefund", "pm_card_refundFail")
 ROOM = (1, 2, 3, 3, 4)  # bookings and units that a slot is given
 PRICES = (4500, 4500, 5000, 100)
 CREDITS_PRICES = (1, 1, 2, None)
@@ -189,7 +190,7 @@ class BookingSteps(PaymentSteps):
         self.paid.append(hold["hold"])
         self.coming = [
             {"do": "pay", "mode": MODES[0], "key": 0} | same,
-            {"do": "confirm", "method": "pm_card_visa", "fails": False} | same,
+            {"do": "confirm", "method": chance.choice(GOOD_CARDS), "fails": False} | same,
             newest,
         ]
         if chance.random() < DISPUTED:

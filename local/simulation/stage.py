@@ -65,7 +65,6 @@ async def world_of(cloud: OwnCloud, proxy_port: int) -> AsyncGenerator[World]:
                 clock_file=_clock_file(folder),
                 base_url=stack["base_url"],
                 jwt_secret=stack["jwt_secret"],
-                admin_token=stack["admin_token"],
                 queue_url=stack["webhook_inbox_queue_url"],
                 kill=cloud.kill,
             )

@@ -14,7 +14,7 @@ from local.demo.hall_operator import Operator
 from local.demo.sale import INVOKE
 from local.demo.shop import Answer, Shop, complaint
 from local.simulation.booking_records import BookingRecords
-from local.simulation.booking_side import BookingSide, Held
+from local.simulation.booking_side import BookingSide, Held, signed_in
 from local.simulation.database_side import DatabaseSide
 from local.simulation.network import StepNetwork
 from local.simulation.steps import Step
@@ -56,7 +56,6 @@ class World:
     clock_file: Path
     base_url: str
     jwt_secret: str
-    admin_token: str
     queue_url: str
     kill: Callable[[str], bool]
     counts: Counter[str] = field(default_factory=Counter[str])
@@ -216,7 +215,7 @@ class World:
             return True, {"connection": repr(failure)}
 
     async def _replay(self, step: Step) -> None:
-        headers = {"Authorization": f"Bearer {self.admin_token}"}
+        headers = signed_in(self.jwt_secret, "admin", "admin")
         body = {"status": step["status"], "dry_run": False}
         url = f"{self.base_url}/admin/webhook-events/replay"
         async with self.shop.http.post(url, json=body, headers=headers) as answer:
