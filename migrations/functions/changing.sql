@@ -170,8 +170,8 @@ BEGIN
     IF cardinality(v_expired) > 0 THEN
         PERFORM release_holds(v_expired, 'expired');
     END IF;
-    -- What has begun is not moved any more; a line may leave a legacy slot, but not come to one.
-    IF EXISTS (
+    -- What has begun is not moved any more; a line may leave a legacy slot, but not come to one, or to one that has gone.
+    IF NOT EXISTS (SELECT FROM slots WHERE id = p_slot_id) OR EXISTS (
         SELECT FROM slots s JOIN offerings o ON o.id = s.offering_id
         WHERE s.id IN (v_item.slot_id, p_slot_id)
           AND (s.starts_at <= clock_timestamp() OR (s.id = p_slot_id AND (s.is_legacy OR o.retired_at IS NOT NULL)))

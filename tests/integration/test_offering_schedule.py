@@ -290,6 +290,27 @@ def test_an_empty_slot_that_a_hold_once_named_goes_off_sale_and_stays_in_the_boo
     assert app.violations() == []
 
 
+def test_a_slot_that_a_cancelled_booking_was_moved_to_stays_in_the_books(app: App, desk: Desk) -> None:
+    """The booking's own line names it."""
+    desk.refreshed(MORNINGS)
+    hold = app.booked(desk.slot(0, "09:00")).hold
+    booking = f"/bookings/{app.value('SELECT id FROM bookings')}"
+    moved = app.call(
+        "bookings",
+        "POST",
+        f"{booking}/reschedule",
+        {"slot_id": desk.slot(0, "10:00")},
+        hold.headers | {"if-match": "1"},
+    )
+    gone = app.call(
+        "bookings", "POST", f"{booking}/cancel", {"reason": "ill"}, hold.headers | {"if-match": "2"}
+    )
+    assert (moved.status, gone.status) == (200, 200), (moved, gone)
+
+    assert desk.refreshed([]) == {"deleted": 4}
+    assert app.value("SELECT count(*) FROM slots WHERE is_legacy") == 2
+
+
 def test_of_two_slots_at_one_time_the_one_that_is_sold_is_kept(app: App, desk: Desk) -> None:
     """Where an operator has put in a second one."""
     desk.refreshed([rule(0, "09:00")])
