@@ -23,6 +23,8 @@ from local.demo.ledger import Ledger
 from local.demo.programme import Programme
 from local.demo.report import Invocations, print_summary, print_table, verdict_of, write_report
 from local.demo.stage import on_stage, through_proxy
+from local.demo.studio import CANCEL_POLICY
+from local.demo.studio_evidence import studio_findings
 from local.errors import CannotStart
 
 SECONDS = 120.0
@@ -42,7 +44,7 @@ def main() -> int:
         f"seed {arguments.seed} (make chaos SEED={arguments.seed} draws the same again; what it meets may differ)"
     )
     port, traps = free_port(), Traps(folder.resolve() / "chaos" / "kill-points")
-    environment = through_proxy(port) | {"KILL_POINT_FILE": str(traps.file)}
+    environment = through_proxy(port) | {"CANCEL_POLICY": CANCEL_POLICY, "KILL_POINT_FILE": str(traps.file)}
     try:
         programme.say("The cloud starts, with its schedules on.")
         with cloud_of_its_own(folder / "chaos", environment) as cloud:
@@ -96,6 +98,7 @@ async def _besiege(
             await stage.sale.count()
             ledger = await Ledger.read(stage.sale, cloud.stack)
             found += await findings(stage.sale, cloud.stack, ledger, killed=stage.kills.environments)
+            found += await studio_findings(stage.sale, ledger)
             found.append(hard_enough(siege))
         except Exception as failure:  # noqa: BLE001 - a witness that cannot be heard is no witness
             found.append(cut_short("every side can be asked what it knows", failure))

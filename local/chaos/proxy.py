@@ -94,12 +94,14 @@ class DatabaseProxy:
 
 
 @asynccontextmanager
-async def cut_network(port: int, database_url: Callable[[], str], plan: Plan) -> AsyncGenerator[None]:
+async def cut_network(
+    port: int, database_url: Callable[[], str], plan: Plan
+) -> AsyncGenerator[DatabaseProxy]:
     """A proxy that listens on `port` meanwhile."""
     proxy = DatabaseProxy(port, database_url, plan)
     await proxy.open()
     try:
-        yield
+        yield proxy
     finally:
         await proxy.close()
 

@@ -21,6 +21,8 @@ from local.demo.report import Invocations, print_summary, print_table, summary_o
 from local.demo.scenes import Story
 from local.demo.script import BUYERS, seats_for, write_scripts
 from local.demo.stage import Stage, on_stage, through_proxy
+from local.demo.studio import CANCEL_POLICY
+from local.demo.studio_evidence import studio_findings
 from local.errors import CannotStart
 
 FEWEST_BUYERS = 60
@@ -39,9 +41,10 @@ def main() -> int:
         f"seed {arguments.seed} (make demo SEED={arguments.seed} repeats the script; who wins a race may differ)"
     )
     port = free_port()
+    environment = through_proxy(port) | {"CANCEL_POLICY": CANCEL_POLICY}
     try:
         programme.say("The cloud starts: PostgreSQL, Lambda's runtime, function URLs, schedules, a Stripe.")
-        with cloud_of_its_own(folder / "demo", through_proxy(port)) as cloud:
+        with cloud_of_its_own(folder / "demo", environment) as cloud:
             found, stage = asyncio.run(_play(arguments, cloud, port, programme))
             runs = Invocations.told_by(folder / "demo" / "logs")
         programme.say("The cloud is down.")
@@ -95,7 +98,7 @@ async def _play(
         sale = stage.sale
         found: list[Finding] = []
         try:
-            await Story(sale, stage.kills, stage.cuts).play()
+            await Story(sale, stage.kills, stage.cuts, stage.network).play()
         except Exception as failure:  # noqa: BLE001 - whatever it was, what has happened so far is judged
             found.append(cut_short("the sale is played to its end", failure))
         programme.say("Every side is asked what it knows.")
@@ -103,6 +106,7 @@ async def _play(
             await sale.count()
             ledger = await Ledger.read(sale, cloud.stack)
             found += await findings(sale, cloud.stack, ledger, killed=stage.kills.environments)
+            found += await studio_findings(sale, ledger)
             found.append(hard_enough(sale, ledger, stage.kills, stage.cuts))
         except Exception as failure:  # noqa: BLE001 - a witness that cannot be heard is no witness
             found.append(cut_short("every side can be asked what it knows", failure))

@@ -96,6 +96,13 @@ class Browser:
         """A page as the account's owner sees it."""
         return await self._look(f"/v1/checkout/sessions/{session_id}", owner=True)
 
+    async def act(self, path: str, body: Mapping[str, str]) -> dict[str, Any]:
+        """What the buyer's bank does: the object at Stripe that it has changed."""
+        status, changed = await self.ask("POST", f"/_emulator{path}", json=body)
+        if status != 200:
+            raise StripeSilent(f"{path}: {status}")
+        return changed
+
     async def _look(self, path: str, *, owner: bool = False) -> dict[str, Any]:
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:

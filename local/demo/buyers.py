@@ -56,6 +56,30 @@ class Crowd:
     told_differently: list[str] = field(default_factory=list[str])
     seen: Counter[str] = field(default_factory=Counter[str])
 
+    def key(self, what: str) -> str:
+        """An idempotency key of one act of one person, whatever the seed is made of."""
+        return hashlib.sha256(f"{self.seed}:{what}".encode()).hexdigest()[:32]
+
+    async def click(
+        self, who: str, times: int, call: Callable[[], Awaitable[Answer]], what: str, granted: tuple[str, ...]
+    ) -> Answer:
+        """Click once or twice at once under one key: whoever clicks twice is granted one thing, told byte for byte.
+
+        A refusal is stored nowhere, so one click may be refused and the other, a moment later, granted what has just
+        come back. From then on the key answers what was granted.
+        """
+        answers = await asyncio.gather(*(call() for _ in range(times)))
+        grants = [answer for answer in answers if answer.kind in granted]
+        self.seen["double clicks"] += times > 1
+        if grants and len(grants) < times:
+            self.seen["refusals beside a grant"] += 1
+            again = await call()
+            grants += [] if again.says_come_again else [again]
+        if len({grant.text for grant in grants}) > 1:
+            kinds = " and ".join(each.kind for each in grants)
+            self.told_differently.append(f"{who}: clicks for one {what} were told {kinds}")
+        return grants[0] if grants else answers[0]
+
 
 class Buyer:
     """One of the crowd, who follows a script."""
@@ -111,9 +135,8 @@ class Buyer:
                 self.end = End.HOLDS_PAGE_OPEN
 
     def _key(self, what: str) -> str:
-        """A key of this visit's own, whatever the seed is made of."""
-        named = f"{self.crowd.seed}:{self.script.number}:{self._visits}:{what}"
-        return hashlib.sha256(named.encode()).hexdigest()[:32]
+        """A key of this visit's own."""
+        return self.crowd.key(f"{self.script.number}:{self._visits}:{what}")
 
     async def _hold(self) -> bool:
         script, goods = self.script, self.crowd.catalogue
@@ -134,8 +157,8 @@ class Buyer:
         )
         order = {"items": items, "customer": {"email": self.email, "name": f"Buyer {script.number}"}}
         key = self._key("hold")
-        answer = await self._click(
-            script.hold_clicks, lambda: self.crowd.shop.hold(order, key), "hold", ("201",)
+        answer = await self.crowd.click(
+            self.email, script.hold_clicks, lambda: self.crowd.shop.hold(order, key), "hold", ("201",)
         )
         if answer.kind == "201":
             self.reservation = answer.body
@@ -154,7 +177,8 @@ class Buyer:
         }
         token = self.reservation["token"]
         key = self._key("payment")
-        answer = await self._click(
+        answer = await self.crowd.click(
+            self.email,
             self.script.pay_clicks,
             lambda: self.crowd.shop.pay(request, token, key),
             "payment",
@@ -172,30 +196,8 @@ class Buyer:
             # Paid already is true where a second intent was: somebody else has its money.
             vague = other.says_come_again or other.kind == "409 already-paid"
             if not vague and told != self.payment["payment_id"]:
-                self._was_told(f"a second tab was told {other.kind} {told}")
+                self.crowd.told_differently.append(f"{self.email}: a second tab was told {other.kind} {told}")
         return True
-
-    async def _click(
-        self, times: int, call: Callable[[], Awaitable[Answer]], what: str, granted: tuple[str, ...]
-    ) -> Answer:
-        """Click once or twice at once under one key: whoever clicks twice is granted one thing, told byte for byte.
-
-        A refusal is stored nowhere, so one click may be refused and the other, a moment later, granted what has just
-        come back. From then on the key answers what was granted.
-        """
-        answers = await asyncio.gather(*(call() for _ in range(times)))
-        grants = [answer for answer in answers if answer.kind in granted]
-        self.crowd.seen["double clicks"] += times > 1
-        if grants and len(grants) < times:
-            self.crowd.seen["refusals beside a grant"] += 1
-            again = await call()
-            grants += [] if again.says_come_again else [again]
-        if len({grant.text for grant in grants}) > 1:
-            self._was_told(f"clicks for one {what} were told {' and '.join(each.kind for each in grants)}")
-        return grants[0] if grants else answers[0]
-
-    def _was_told(self, story: str) -> None:
-        self.crowd.told_differently.append(f"{self.email}: {story}")
 
     async def pay(self) -> None:
         """Pay with the first card that works, and wait for the booking."""

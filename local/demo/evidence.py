@@ -10,8 +10,11 @@ from typing import Any
 from local.demo.buyers import Buyer
 from local.demo.ledger import Ledger
 from local.demo.sale import Sale
-from local.promises import check_promises
+from local.promises import NEVER_SEATED, check_promises
 from local.verdicts import told_with
+
+# Told once for each; of the other kinds no subject is told of twice.
+TOLD = ("booked", "cancelled", "rescheduled")
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,9 @@ def _price_shown_is_charged(sale: Sale, ledger: Ledger) -> Finding:
 
 def _double_clicks(sale: Sale, ledger: Ledger) -> Finding:
     crowd = sale.crowd
-    several = [f"{email} has {count} holds" for email, count in ledger.holds_by_email.items() if count > 1]
+    emails = {buyer.email for buyer in sale.buyers}
+    holds = {email: count for email, count in ledger.holds_by_email.items() if email in emails}
+    several = [f"{email} has {count} holds" for email, count in holds.items() if count > 1]
     unknown = [
         f"{buyer.email} was granted a hold that is not there"
         for buyer in sale.buyers
@@ -140,7 +145,7 @@ def _double_clicks(sale: Sale, ledger: Ledger) -> Finding:
     return Finding(
         "a double click is one hold and one payment",
         f"{crowd.seen['double clicks']} double clicks, {crowd.seen['second tabs']} second tabs",
-        told_with(f"{len(ledger.holds_by_email)} buyers have one hold each", several + unknown),
+        told_with(f"{len(holds)} buyers have one hold each", several + unknown),
         "",
         told_with(f"all grants under one key are the same, byte for byte{beside}", crowd.told_differently),
         not several and not unknown and not crowd.told_differently,
@@ -184,25 +189,46 @@ def _is_acted_on(event_type: str) -> bool:
 
 
 def _told_once(ledger: Ledger) -> Finding:
-    """One word a booking, one a refund; a repeated delivery has the id of the first."""
+    """One word a booking, a move, a cancellation and a refund; a repeated delivery has the id of the first."""
     words: dict[str, set[str]] = {}
     for word in ledger.notifications:
-        subject = f"{word['type']} {word.get('booking_id') or word.get('payment_id')}"
-        words.setdefault(subject, set()).add(word["id"])
-    twice = [f"{subject}: {len(ids)} times" for subject, ids in words.items() if len(ids) > 1]
-    kinds = Counter(subject.split(" ")[0] for subject in words)
-    booked, back = len(ledger.bookings), len(ledger.refund_reasons)
-    missing = (
-        [] if (kinds["booked"], kinds["could-not-be-seated"]) == (booked, back) else [f"heard {dict(kinds)}"]
+        about = word.get("refund_id") or word.get("booking_id") or word.get("payment_id")
+        words.setdefault(f"{word['type']} {about}", set()).add(word["id"])
+    booked = {booking for booking, _ in ledger.bookings.values()}
+    unseated = [reason for reason in ledger.refund_reasons.values() if reason.startswith(NEVER_SEATED)]
+    due = Counter(
+        {f"booked {booking}": 1 for booking in booked}
+        | {f"cancelled {booking}": 1 for booking in ledger.cancelled}
+        | {f"rescheduled {booking}": times for booking, times in ledger.moved.items()}
     )
+    heard = Counter({subject: len(ids) for subject, ids in words.items()})
+    kinds = Counter(_kind(subject) for subject in words)
+    odd = [
+        f"{subject}: {heard[subject]} times"
+        for subject in sorted(due | heard)
+        if _kind(subject) in TOLD and heard[subject] != due[subject]
+    ]
+    odd += [
+        f"{subject}: {times} times"
+        for subject, times in heard.items()
+        if _kind(subject) not in TOLD and times > 1
+    ]
+    if kinds["could-not-be-seated"] != len(unseated):
+        odd.append(
+            f"{kinds['could-not-be-seated']} heard that they could not be seated, and not {len(unseated)}"
+        )
     return Finding(
         "every booking and every refund is told once, and audited",
-        f"{booked} bookings, {back} refunds",
-        told_with(f"{ledger.audited} bookings have their audit row", twice + missing),
+        f"{len(booked)} bookings, {len(ledger.refund_reasons)} refunds",
+        told_with(f"{ledger.audited} bookings have their audit row", odd),
         "",
-        "",
-        not twice and not missing and ledger.audited == booked,
+        f"the site heard {', '.join(f'{count} x {kind}' for kind, count in kinds.most_common())}",
+        not odd and ledger.audited == len(booked),
     )
+
+
+def _kind(subject: str) -> str:
+    return subject.split(" ", maxsplit=1)[0]
 
 
 def _effects_have_ended(ledger: Ledger) -> Finding:

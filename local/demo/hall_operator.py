@@ -154,6 +154,13 @@ class Operator:
         rows = await self._execute("SELECT count(*) FROM outbox WHERE status = 'pending'", [])
         return rows[0][0]
 
+    async def known_events(self, events: Iterable[str]) -> int:
+        """How many of these events of Stripe's have a row."""
+        rows = await self._execute(
+            "SELECT count(*) FROM webhook_events_log WHERE event_id = ANY (%s)", [list(events)]
+        )
+        return rows[0][0]
+
     async def _execute(self, query: LiteralString, params: Sequence[object]) -> list[tuple[Any, ...]]:
         async def act(conn: Connection) -> list[tuple[Any, ...]]:
             cursor = await conn.execute(query, params)

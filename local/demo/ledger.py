@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ class Ledger:
 
     `holds` (their status) and `bookings` (id and amount) by reservation, `payments` (intent and session) by their own
     id, `refund_reasons` by payment, `looks` and `intents` by the email of who was charged, `effects` by their status,
+    `moved` (how often, by the audit) and `cancelled` by booking,
     what Stripe has `received` and `sent_back` by intent and `kept` by reservation, `events_at_stripe` (their type) by id. `deliveries` are of
     the events that Stripe brings by itself.
     """
@@ -31,6 +33,9 @@ class Ledger:
     refund_reasons: Mapping[str, str]
     events: Mapping[str, str]
     audited: int
+    moved: Mapping[str, int]
+    cancelled: AbstractSet[str]
+    closed_slots: AbstractSet[str]
     notifications: Sequence[Mapping[str, Any]]
     deliveries: Sequence[Mapping[str, Any]]
     looks: Mapping[str, Mapping[str, Any]]
@@ -58,6 +63,12 @@ class Ledger:
             (audited,) = conn.execute("""
                 SELECT count(DISTINCT booking_id) FROM booking_audit_log
                 WHERE table_name = 'bookings' AND action_type = 'insert'""").fetchone() or (0,)
+            moved = conn.execute("""
+                SELECT booking_id::text, count(*) FROM booking_audit_log
+                WHERE table_name = 'booking_items' AND old_values ->> 'slot_id' <> new_values ->> 'slot_id'
+                GROUP BY booking_id""").fetchall()
+            cancelled = conn.execute("SELECT id::text FROM bookings WHERE status = 'cancelled'").fetchall()
+            closed = conn.execute("SELECT id::text FROM slots WHERE is_legacy").fetchall()
         charged = [buyer for buyer in sale.buyers if buyer.charged]
         stripe = StripeAccount(sale.http, stack["stripe"]["api_base"], stack["stripe"]["secret_key"])
         intents = {
@@ -84,6 +95,9 @@ class Ledger:
             refund_reasons=dict(reasons),
             events=dict(events),
             audited=audited,
+            moved=dict(moved),
+            cancelled={booking for (booking,) in cancelled},
+            closed_slots={slot for (slot,) in closed},
             notifications=[json.loads(request["body"]) for request in requests],
             deliveries=await sale.weather.deliveries(),
             looks={buyer.email: await buyer.look() for buyer in charged},

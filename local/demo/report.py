@@ -73,6 +73,18 @@ def summary_of(stage: Stage, runs: Invocations) -> dict[str, Any]:
         "late payments seated / refunded": (
             f"{sale.counts['late payments seated']} / {sale.counts['late payments refunded']}"
         ),
+        "classes booked / moved / cancelled": " / ".join(
+            str(sale.counts[what]) for what in ("classes booked", "bookings moved", "bookings cancelled")
+        ),
+        **{
+            name: sale.counts[name]
+            for name in (
+                "classes that their schedule has left",
+                "events queued while the database was away",
+                "brought back by reconciliation",
+                "bookings disputed",
+            )
+        },
         "Stripe calls cut off after their work": sale.counts["Stripe calls cut off after their work"],
         **broken_by(stage),
         "events / copies delivered": f"{sale.counts['events']} / {sale.counts['copies']}",

@@ -12,7 +12,9 @@ from aiohttp import ClientError, ClientSession
 
 from local.demo.buyers import Buyer, Crowd, End
 from local.demo.hall_operator import Operator
+from local.demo.members import Member
 from local.demo.programme import Programme
+from local.demo.studio import Studio
 from local.demo.weather import Weather
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
@@ -30,10 +32,12 @@ class Sale:
     base_url: str
     buyers: Sequence[Buyer]
     crowd: Crowd
+    studio: Studio
     operator: Operator
     weather: Weather
     programme: Programme
     random: Random
+    members: list[Member] = field(default_factory=list[Member])
     counts: Counter[str] = field(default_factory=Counter[str])
     ended_by_force: set[str] = field(default_factory=set[str])
 

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 from local.chaos.cuts import CutPlan
 from local.chaos.kills import Kills
+from local.chaos.proxy import DatabaseProxy
 from local.demo.buyers import Buyer, End
+from local.demo.mishaps import Mishaps
 from local.demo.sale import Sale
 from local.demo.script import Temper
+from local.demo.studio_scenes import StudioStory
 
 WAVE_S = 1.5
 WAVES = 8
 FIRST_ARE_SERVED_S = 1.5  # those whom the story needs have their holds by then
 ENVIRONMENTS_KILLED = 12
 KILL_PAUSE_S = (0.1, 0.4)
+LEASES_END_EVERY_S = 6.0  # whoever lives is done with Stripe by then
 BEFORE_THE_END_OF_THE_WORLD_S = 0.8  # the second wave has begun to hold and to pay
 
 
@@ -26,6 +30,7 @@ class Story:
     sale: Sale
     kills: Kills
     cuts: CutPlan
+    network: DatabaseProxy
 
     async def play(self) -> None:
         """All scenes; afterwards nothing is on its way any more."""
@@ -45,6 +50,8 @@ class Story:
         await asyncio.gather(changing, return_exceptions=True)
         if not changing.cancelled() and (failure := changing.exception()):
             raise failure
+        await StudioStory(self.sale, self.kills, self.cuts).play()
+        await Mishaps(self.sale, self.network).play()
         await self.sale.everything_arrives()
         await weather.clear_up()
 
@@ -53,15 +60,25 @@ class Story:
         title = (
             f"Doors open: {len(sale.buyers)} buyers, {(await sale.operator.hall()).seats} seats, one chair. Meanwhile"
             f" kill -9 of {ENVIRONMENTS_KILLED} execution environments, of PostgreSQL and of Stripe; connections to the"
-            " database are cut between any two statements."
+            " database are cut between any two statements. The operator ends the leases of the dead (SQL: up to a minute"
+            " otherwise)."
         )
         async with sale.programme.scene(title, self._so_far):
             self.cuts.enabled = True
-            async with asyncio.TaskGroup() as all_at_once:
-                for buyer in sale.buyers:
-                    all_at_once.create_task(buyer.come(after_s=buyer.script.arrives_s))
-                all_at_once.create_task(self._break_things())
+            ending = asyncio.create_task(self._let_leases_end())
+            try:
+                async with asyncio.TaskGroup() as all_at_once:
+                    for buyer in sale.buyers:
+                        all_at_once.create_task(buyer.come(after_s=buyer.script.arrives_s))
+                    all_at_once.create_task(self._break_things())
+            finally:
+                ending.cancel()
             self.cuts.enabled = False
+
+    async def _let_leases_end(self) -> None:
+        while True:
+            await asyncio.sleep(LEASES_END_EVERY_S)
+            await self.sale.operator.let_leases_end()
 
     async def _break_things(self) -> None:
         await asyncio.sleep(FIRST_ARE_SERVED_S)
@@ -147,10 +164,7 @@ class Story:
             await asyncio.gather(*(buyer.try_cards() for buyer in [*late, *regret]))
 
     async def _last_call(self) -> None:
-        title = (
-            "Last call: what is left goes to whoever comes again. The operator ends the leases of the dead (SQL: up to"
-            " a minute otherwise)."
-        )
+        title = "Last call: what is left goes to whoever comes again. The operator ends the last leases of the dead."
         async with self.sale.programme.scene(title, self._so_far):
             for _ in range(WAVES):
                 await self._run_out(

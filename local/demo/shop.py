@@ -26,15 +26,21 @@ NAMED_ANSWERS: Mapping[str, frozenset[str]] = {
     | _PAYMENT
     | {"200", "201", "409 request-in-progress", "409 already-paid", "409 payment-in-progress"}
     | {"409 reservation-expired", "409 reservation-cancelled"},
+    # A class that was on the page may have left its schedule since.
+    "hold a class": _ALWAYS
+    | {"201", "409 sold-out", "409 request-in-progress", "409 slot-closed", "404 unknown-slot"},
     "book": _ALWAYS
     | _PAYMENT
     | {"200", "201", "409 request-in-progress", "409 already-paid", "409 insufficient-credits"}
     | {"409 not-offered", "409 reservation-expired", "409 reservation-cancelled", "409 slot-closed"},
     "booking": _ALWAYS | {"200"},
     "cancel booking": _ALWAYS | _CHANGE,
-    "reschedule": _ALWAYS | _CHANGE | {"409 sold-out", "409 slot-closed", "409 not-offered"},
+    "reschedule": _ALWAYS
+    | _CHANGE
+    | {"409 sold-out", "409 slot-closed", "409 not-offered", "404 unknown-slot"},
     "refund": _ALWAYS | {"202", "409 disputed", "422 refund-exceeds-paid"},
     "credits": _ALWAYS | {"201", "409 insufficient-credits"},
+    "balance": _ALWAYS | {"200"},
     "schedule": _ALWAYS | {"200"},
     "offering": _ALWAYS | {"200", "201", "412 version-conflict"},
     "capacity": _ALWAYS | {"200", "409 below-sold"},
@@ -45,12 +51,14 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "show": frozenset({"id", "status", "expires_at", "amount", "currency", "items"}),
     "pay": frozenset({"payment_id", "amount", "currency", "status", "expires_at"}),
     "cancel": frozenset({"status"}),
+    "hold a class": frozenset({"id", "token", "status", "expires_at", "amount", "currency", "items"}),
     "book": _BOOKING,
     "booking": _BOOKING,
     "cancel booking": _BOOKING,
     "reschedule": _BOOKING,
     "refund": frozenset({"id", "booking_id", "amount", "currency", "status", "reason"}),
     "credits": frozenset({"balance"}),
+    "balance": frozenset({"balance"}),
     "schedule": frozenset({"created", "kept", "legacy", "deleted", "blocked"}),
     "offering": frozenset({"slug", "version", "add_ons"}),
     "capacity": frozenset({"id", "max_bookings", "max_units"}),
@@ -128,6 +136,63 @@ class Shop:
         """The payment of the hold."""
         headers = {"X-Reservation-Token": token} | ({"Idempotency-Key": key} if key else {})
         return await self.ask("pay", "POST", "create-payment-intent", "/", body=request, headers=headers)
+
+    async def hold_a_class(self, order: Mapping[str, Any], key: str) -> Answer:
+        """Hold places in a class."""
+        headers = {"Idempotency-Key": key}
+        return await self.ask(
+            "hold a class", "POST", "reservations", "/reservations", body=order, headers=headers
+        )
+
+    async def book(self, request: Mapping[str, Any], who: Mapping[str, str], key: str) -> Answer:
+        """Book a hold without a payment; `who` are the headers that say who calls, here and below."""
+        headers = {**who, "Idempotency-Key": key}
+        return await self.ask("book", "POST", "bookings", "/bookings", body=request, headers=headers)
+
+    async def booking(self, booking_id: str, who: Mapping[str, str]) -> Answer:
+        """The booking as it stands."""
+        return await self.ask("booking", "GET", "bookings", f"/bookings/{booking_id}", headers=who)
+
+    async def move(
+        self, booking_id: str, where: Mapping[str, str], version: int, who: Mapping[str, str]
+    ) -> Answer:
+        """Another slot for the booking of this version."""
+        path, headers = f"/bookings/{booking_id}/reschedule", {**who, "If-Match": f'"{version}"'}
+        return await self.ask("reschedule", "POST", "bookings", path, body=where, headers=headers)
+
+    async def give_up(
+        self, booking_id: str, why: Mapping[str, str], version: int, who: Mapping[str, str]
+    ) -> Answer:
+        """Cancel the booking of this version."""
+        path, headers = f"/bookings/{booking_id}/cancel", {**who, "If-Match": f'"{version}"'}
+        return await self.ask("cancel booking", "POST", "bookings", path, body=why, headers=headers)
+
+    async def refund(
+        self, booking_id: str, how_much: Mapping[str, Any], key: str, who: Mapping[str, str]
+    ) -> Answer:
+        """Some of the booking's money back, as an administrator."""
+        path, headers = f"/bookings/{booking_id}/refunds", {**who, "Idempotency-Key": key}
+        return await self.ask("refund", "POST", "bookings", path, body=how_much, headers=headers)
+
+    async def schedule(self, offering: str, rules: Mapping[str, Any], who: Mapping[str, str]) -> Answer:
+        """Other opening times, as an administrator."""
+        path = f"/offerings/{offering}/schedule"
+        return await self.ask("schedule", "PUT", "admin", path, body=rules, headers=who)
+
+    async def room(self, slot_id: str, capacity: int, who: Mapping[str, str]) -> Answer:
+        """Another capacity for one slot, as an administrator."""
+        body = {"max_bookings": capacity, "max_units": capacity}
+        return await self.ask("capacity", "PUT", "admin", f"/slots/{slot_id}", body=body, headers=who)
+
+    async def grant(self, user_id: str, credit: int, key: str, who: Mapping[str, str]) -> Answer:
+        """More credits, as an administrator; once under one key."""
+        path, body = f"/customers/{user_id}/credits", {"delta": credit, "reason": "a gift"}
+        headers = {**who, "Idempotency-Key": key}
+        return await self.ask("credits", "POST", "admin", path, body=body, headers=headers)
+
+    async def balance(self, user_id: str, who: Mapping[str, str]) -> Answer:
+        """A customer's credits, as an administrator sees them."""
+        return await self.ask("balance", "GET", "admin", f"/customers/{user_id}/credits", headers=who)
 
     async def ask(
         self,

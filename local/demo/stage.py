@@ -1,15 +1,16 @@
 """What a sale needs before the doors open: a shop with a hall, buyers' browsers, a weather, and a network that can be cut."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from local.chaos.cuts import CutPlan
 from local.chaos.kills import Kills
-from local.chaos.proxy import cut_network
+from local.chaos.proxy import DatabaseProxy, cut_network
 from local.demo.browser import Browser
 from local.demo.buyers import Buyer, Catalogue, Crowd
 from local.demo.cloud import OwnCloud
@@ -18,6 +19,7 @@ from local.demo.programme import Programme
 from local.demo.sale import Sale
 from local.demo.script import Script
 from local.demo.shop import Shop
+from local.demo.studio import CLASS, Studio
 from local.demo.weather import Weather
 from local.postgres import DATABASE
 
@@ -32,6 +34,7 @@ class Stage:
     sale: Sale
     kills: Kills
     cuts: CutPlan
+    network: DatabaseProxy
 
 
 def through_proxy(port: int) -> dict[str, str]:
@@ -56,11 +59,12 @@ async def on_stage(
     cuts = CutPlan(Random(f"{seed}:cuts"))
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=CALL_TIMEOUT_S)
     async with (
-        cut_network(proxy_port, lambda: cloud.stack["database_url"], cuts),
+        cut_network(proxy_port, lambda: cloud.stack["database_url"], cuts) as network,
         ClientSession(connector=connector, timeout=timeout) as http,
     ):
         shop = Shop(http, stack["functions"])
-        catalogue = await _catalogue(shop)
+        offerings = {offering["slug"]: offering for offering in await shop.offerings()}
+        catalogue = await _catalogue(shop, offerings)
         operator = Operator(stack["database_admin_url"], catalogue.concert_id, catalogue.chair_id)
         await operator.open_hall(seats)
         if sabotage:
@@ -72,16 +76,22 @@ async def on_stage(
             base_url=stack["base_url"],
             buyers=[Buyer(script, crowd) for script in scripts],
             crowd=crowd,
+            studio=Studio(
+                shop,
+                stack["admin_token"],
+                stack["jwt_secret"],
+                unit_amount=offerings[CLASS]["unit_amount"],
+                credits_price=offerings[CLASS]["credits_price"],
+            ),
             operator=operator,
             weather=Weather(http, stripe["api_base"], Random(f"{seed}:weather")),
             programme=programme,
             random=Random(f"{seed}:waiting list"),
         )
-        yield Stage(cloud, sale, Kills(cloud, Random(f"{seed}:kills")), cuts)
+        yield Stage(cloud, sale, Kills(cloud, Random(f"{seed}:kills")), cuts, network)
 
 
-async def _catalogue(shop: Shop) -> Catalogue:
-    offerings = {offering["slug"]: offering for offering in await shop.offerings()}
+async def _catalogue(shop: Shop, offerings: Mapping[str, Any]) -> Catalogue:
     concert, haircut = offerings["autumn-concert"], offerings["haircut"]
     return Catalogue(
         concert_id=(await shop.slots("autumn-concert"))[0]["id"],
