@@ -24,6 +24,7 @@ ROUTES = {
     *((method, "/offerings/[^/]+") for method in ("GET", "PUT", "DELETE")),
     ("PUT", "/offerings/[^/]+/schedule"),
     ("PUT", "/slots/[^/]+"),
+    ("GET", "/bookings/[^/]+/audit"),
     ("POST", "/webhook-events/replay"),
     ("POST", "/errors/[^/]+/[^/]+"),
     ("POST", "/webhook-events/[^/]+/replay"),
