@@ -260,3 +260,80 @@ def test_an_administrator_reads_the_story_of_a_booking(app: App) -> None:
     assert app.call("admin", "GET", f"/bookings/{booking_id}/audit").status == 401
     customer = {"authorization": f"Bearer {token()}"}
     assert app.call("admin", "GET", f"/bookings/{booking_id}/audit", headers=customer).status == 403
+
+
+def test_every_act_over_http_says_who_where_and_why(app: App) -> None:
+    """Administrators and buyers, over everything that can be changed: never the bare role of the functions."""
+    app.set(JWT_SECRET=SECRET)
+    admin = {"authorization": f"Bearer {token(role='admin', sub='ops-7')}"}
+    ada = {"authorization": f"Bearer {token(sub='ada')}"}
+    offering = {
+        "name": "Yoga",
+        "kind": "class",
+        "unit_amount": 1500,
+        "currency": "eur",
+        "credits_price": 2,
+        "timezone": "UTC",
+        "pay_on_arrival": True,
+        "add_ons": [{"name": "Mat", "unit_amount": 300}],
+    }
+    schedule = {
+        "timezone": "UTC",
+        "from": "2030-01-01",
+        "until": "2030-01-31",
+        "blackout_dates": ["2030-01-07"],
+        "rules": [{"weekday": 0, "start": "09:00", "minutes": 60, "max_bookings": 5, "max_units": 5}],
+    }
+    for method, path, body in (
+        ("PUT", "/offerings/yoga", offering),
+        ("PUT", "/offerings/yoga/schedule", schedule),
+        ("POST", "/customers/ada/credits", {"delta": 5, "reason": "a gift"}),
+    ):
+        assert app.call("admin", method, path, body, admin).status in (200, 201), path
+    slots = [str(slot) for (slot,) in app.rows("SELECT id FROM slots ORDER BY starts_at")]
+    hold = app.hold(slots[0])
+    answer = app.book(hold, "credits", **ada)
+    assert answer.status == 201, answer
+    booking = f"/bookings/{answer.body['id']}"
+    moved = app.call(
+        "bookings", "POST", f"{booking}/reschedule", {"slot_id": slots[1]}, {**ada, "if-match": "1"}
+    )
+    assert moved.status == 200, moved
+    gone = app.call("bookings", "POST", f"{booking}/cancel", {"reason": "ill"}, {**ada, "if-match": "2"})
+    assert gone.status == 200, gone
+    assert (
+        app.call(
+            "reservations",
+            "DELETE",
+            f"/reservations/{(other := app.hold(slots[0])).id}",
+            headers=other.headers,
+        ).status
+        == 200
+    )
+
+    said = app.rows(
+        """
+        SELECT DISTINCT table_name, performed_by, performed_by_id, ip_address, user_agent, reason
+        FROM booking_audit_log ORDER BY 1, 2, 6
+        """
+    )
+    by_admin, by_ada = ("admin", "ops-7", SOURCE_IP, USER_AGENT), ("customer", "ada", SOURCE_IP, USER_AGENT)
+    assert {row[1:5] for row in said} == {by_admin, by_ada, ("customer", "app", SOURCE_IP, USER_AGENT)}
+    assert {row[0] for row in said if row[1:5] == by_admin} == {
+        *("offerings", "add_ons", "slots", "schedules", "schedule_rules", "blackout_dates"),
+        *("user_credits", "credit_grants", "credit_entries"),
+    }
+    assert {row[0] for row in said if row[1:5] == by_ada} == {
+        *(
+            "bookings",
+            "booking_items",
+            "credit_entries",
+            "credit_grants",
+            "user_credits",
+            "ticket_reservations",
+        ),
+    }
+    assert ("bookings", *by_ada, "ill") in said
+    assert all(row[5] for row in said), said
+    of_the_booking = "SELECT kind FROM credit_entries e JOIN booking_audit_log l ON l.new_values ->> 'id' = e.id::text AND l.table_name = 'credit_entries' WHERE l.booking_id = %s ORDER BY e.id"
+    assert app.rows(of_the_booking, answer.body["id"]) == [("spend",), ("return",)]
