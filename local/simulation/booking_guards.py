@@ -133,7 +133,6 @@ BOOKING_GUARDS = (
         {
             "reserve_tickets": [
                 ("bool_or(s.is_legacy OR ", "bool_or("),
-                ("AND (is_legacy OR starts_at", "AND (starts_at"),
             ],
             "reschedule_booking": [("s.is_legacy OR ", "")],
         },
