@@ -22,7 +22,6 @@ def _client(dsn: str, environment: str) -> Any:
         default_integrations=False,
         auto_enabling_integrations=False,
         auto_session_tracking=False,
-        send_default_pii=False,
         include_local_variables=False,
         include_source_context=False,
         max_request_body_size="never",

@@ -1,13 +1,22 @@
 """`log-error`: counted exactly, kept without secrets, sampled with a cap."""
 
+import gzip
+import json
+import socket
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from functions.log_error.service import NEW_GROUPS_AN_HOUR
+from runtime.sentry import _client
 from tests.support.app import App
-from tests.support.lambda_events import Answer
+from tests.support.lambda_events import SOURCE_IP, Answer
 from tests.support.logs import Logs
 from tests.support.postgres import on_every_postgres
+from tests.support.receiver import Receiver, receiving
+from tests.support.round_trips import Cut, proxied
 
 REPORT = {"message": "TypeError: x is undefined", "severity": "error"}
 
@@ -172,3 +181,185 @@ def test_odd_text_is_taken(app: App, text: str) -> None:
         app, message=text, stack=text, function_name=text, release=text, url=text, context={text: text}
     )
     assert answer.status == 202, answer
+
+
+def flood(app: App, number: int, address: str | None = None) -> list[Answer]:
+    """So many different errors, from one address."""
+    headers = {}
+    if address:
+        app.set(FRONT_SECRET="vouched for")
+        headers = {"x-front-secret": "vouched for", "x-viewer-address": address}
+    return [
+        app.call("log-error", "POST", "/", REPORT | {"message": f"error {'x' * n}"}, headers)
+        for n in range(1, number + 1)
+    ]
+
+
+@on_every_postgres
+def test_one_address_brings_so_many_new_errors_an_hour(app: App) -> None:
+    """Capped with 429, and bounded in rows; what is known is still counted, and others are still heard."""
+    answers = flood(app, NEW_GROUPS_AN_HOUR + 5)
+    assert [answer.status for answer in answers] == [202] * NEW_GROUPS_AN_HOUR + [429] * 5
+    assert answers[-1].problem == "too-many-requests"
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 3600
+    assert app.count("error_groups") == app.count("error_logs") == NEW_GROUPS_AN_HOUR
+    assert report(app, message="error x").body["occurrence_count"] == 2
+    assert flood(app, NEW_GROUPS_AN_HOUR + 6, "198.51.100.9")[-1].status == 202
+    app.rows("UPDATE rate_limits SET window_start = window_start - interval '1 hour'")
+    assert report(app, message="error " + "y" * 3).status == 202
+
+
+def test_an_ipv6_network_is_one_address(app: App) -> None:
+    """Whoever has one of its addresses has 2^64 of them."""
+    assert flood(app, NEW_GROUPS_AN_HOUR, "2001:db8::1")[-1].status == 202
+    headers = {"x-front-secret": "vouched for", "x-viewer-address": "2001:db8::ffff:2"}
+    assert app.call("log-error", "POST", "/", REPORT | {"message": "other"}, headers).status == 429
+    headers["x-viewer-address"] = "2001:db8:0:1::1"
+    assert app.call("log-error", "POST", "/", REPORT | {"message": "other"}, headers).status == 202
+
+
+def test_an_address_is_not_kept(app: App) -> None:
+    """The hour's bucket has a digest of it, and goes with the hours."""
+    report(app)
+    assert SOURCE_IP not in str(app.dump())
+    app.rows("UPDATE rate_limits SET window_start = window_start - interval '3 hours'")
+    app.set(DATABASE_URL=app.app_url)
+    app.invoke("reservation-cleanup")
+    assert app.count("rate_limits") == 0
+
+
+def test_without_rate_limits_there_is_no_cap(app: App) -> None:
+    """On a local stack alone."""
+    app.set(RATE_LIMITS="off")
+    assert flood(app, NEW_GROUPS_AN_HOUR + 1)[-1].status == 202
+
+
+def test_a_report_is_one_round_trip(app: App) -> None:
+    """New, known and refused alike."""
+    with proxied(app.error_writer_url) as (proxy, url):
+        app.set(DATABASE_URL=url)
+        report(app, message="first, with the connection's own")
+        proxy.count()
+        for answer in (report(app), report(app), *flood(app, NEW_GROUPS_AN_HOUR)):
+            assert answer.status in (202, 429)
+            assert proxy.count() <= 1 or answer.status == 202
+        report(app)
+        proxy.count()
+        report(app)
+        assert proxy.count() == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_report_whose_connection_is_cut_is_counted_once(app: App, when: Cut) -> None:
+    """Before the database heard it, or after it had committed: the second try finds the first."""
+    report(app)
+    with proxied(app.error_writer_url) as (proxy, url):
+        app.set(DATABASE_URL=url)
+        proxy.cut(when, b"report_error")
+        assert report(app).body["occurrence_count"] == 2
+        assert proxy.cuts == 1
+    assert app.row("SELECT occurrence_count, samples FROM error_groups")[0] == 2
+    assert app.count("error_logs") == 2
+
+
+def test_a_known_error_changes_no_index(app: App) -> None:
+    """A flood of one error rewrites one row within its page (HOT), and adds none."""
+    app.rows(
+        """
+        SELECT report_error('f', 'error', 'frontend', 't', NULL, NULL, '{}', NULL, NULL, n::text, 1, NULL, NULL, NULL)
+        FROM generate_series(1, 25) AS n
+        """
+    )
+    before = app.value(
+        "SELECT pg_relation_size('error_groups_by_status') + pg_relation_size('error_groups_pkey')"
+    )
+    for number in range(300):
+        app.rows(
+            "SELECT report_error('f', 'error', 'frontend', 't', NULL, NULL, '{}', NULL, NULL, %s, 1, NULL, NULL, NULL)",
+            f"again {number}",
+        )
+    after = app.value(
+        "SELECT pg_relation_size('error_groups_by_status') + pg_relation_size('error_groups_pkey')"
+    )
+    assert (after, app.count("error_logs")) == (before, 20)
+    app.rows("SELECT pg_stat_force_next_flush()")
+    updated, hot = app.row(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'error_groups'"
+    )
+    assert hot / updated > 0.9
+
+
+# Sentry.
+
+
+@pytest.fixture
+def sentry(app: App) -> Iterator[Receiver]:
+    """Where a DSN leads."""
+    with receiving() as receiver:
+        app.set(
+            SENTRY_DSN=receiver.url.replace("://", "://public@") + "/1",
+            ENVIRONMENT="staging",
+            RELEASE="1.4.2",
+        )
+        yield receiver
+        _client.cache_clear()
+
+
+def sentry_events(receiver: Receiver) -> list[dict[str, Any]]:
+    """The events of the envelopes that came."""
+    events: list[dict[str, Any]] = []
+    for request in receiver.received:
+        body = gzip.decompress(request.body) if request.body[:2] == b"\x1f\x8b" else request.body
+        events += [
+            document
+            for line in body.splitlines()
+            if "event_id" in (document := json.loads(line)) and "level" in document
+        ]
+    return events
+
+
+def test_sentry_gets_what_is_sampled(app: App, sentry: Receiver) -> None:
+    """Release, environment, request id and the group; and of a flood no more than is stored."""
+    stack = "Error: x\n    at pay (https://shop.example/app.js:1:2)"
+    first = report(app, stack=stack, severity="critical", release="2.0")
+    for _ in range(24):
+        report(app, stack=stack)
+    events = sentry_events(sentry)
+    assert len(events) == app.count("error_logs") == 20
+    event = events[0]
+    assert (event["release"], event["environment"], event["level"]) == ("2.0", "staging", "fatal")
+    assert event["fingerprint"] == [first.body["fingerprint"]]
+    assert event["tags"]["request_id"] == first.headers["X-Request-Id"]
+    assert "app.js" in event["extra"]["stack"]
+    assert events[1]["release"] == "1.4.2"
+
+
+def test_sentry_hears_of_nobody(app: App, sentry: Receiver) -> None:
+    """No secret, no address, no user, no host, no local variable, wherever the report had them."""
+    text = "; ".join(SECRETS.values())
+    report(
+        app, message=text, stack=text, url=f"https://shop.example/?q={text}", context={"note": text, text: 1}
+    )
+    (event,) = sentry_events(sentry)
+    told = json.dumps(event)
+    for secret in (*SECRETS, SOURCE_IP, socket.gethostname(), '"user"', '"vars"', '"breadcrumbs"'):
+        assert secret not in told, secret
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_sentry_away_is_nobody_s_trouble(app: App, sentry: Receiver, status: int) -> None:
+    """The report is counted and answered all the same, within a moment."""
+    sentry.status = status
+    assert report(app).status == 202
+    app.set(SENTRY_DSN="http://public@127.0.0.1:9/1")
+    assert report(app).status == 202
+    sentry.delay_s = 6
+    app.set(SENTRY_DSN=sentry.url.replace("://", "://public@") + "/1")
+    began = time.monotonic()
+    assert report(app).body["occurrence_count"] == 3
+    assert time.monotonic() - began < 4
+
+
+def test_a_dsn_that_is_none_is_nobody_s_trouble(app: App) -> None:
+    app.set(SENTRY_DSN="nonsense")
+    assert report(app).status == 202

@@ -1,0 +1,180 @@
+"""Floods of reports: exact counts, bounded rows, one group, one issue, a cap that nobody passes."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from database.errors import report_error
+from functions.deliver_outbox import service as delivering
+from functions.deliver_outbox.tracker import Tracker
+from tests.concurrency.guards import rewrite_function
+from tests.concurrency.shop import Shop
+from tests.concurrency.till import Till
+from tests.support.tracker import REPOSITORY, TrackerServer, tracking
+
+CALLERS = 30
+EACH = 20
+CAP = 5
+
+
+def report(shop: Shop, name: str, request_id: str, *, opened_an_hour: int | None = None) -> dict[str, Any]:
+    return report_error(
+        shop.connection(),
+        fingerprint=name,
+        severity="error",
+        source="frontend",
+        title="boom",
+        function_name=None,
+        stack_trace="at pay",
+        context={},
+        release=None,
+        url=None,
+        request_id=request_id,
+        times=1,
+        opener="somebody",
+        opened_an_hour=opened_an_hour,
+        issues_an_hour=CAP,
+    )
+
+
+def flood(shop: Shop) -> list[Exception]:
+    """Six hundred reports of one error by thirty callers at once; what any of them got instead of an answer."""
+
+    def often(caller: int) -> None:
+        for number in range(EACH):
+            report(shop, "same", f"{caller}-{number}")
+
+    return [answer for answer in shop.at_once(CALLERS, often) if isinstance(answer, Exception)]
+
+
+def test_the_same_error_at_once_is_one_group_exactly_counted(shop: Shop) -> None:
+    """New to all of them: one group, its exact count, twenty samples, one row for an issue."""
+    assert flood(shop) == []
+    assert shop.rows("SELECT fingerprint, occurrence_count, openings FROM error_groups") == [
+        ("same", CALLERS * EACH, 1)
+    ]
+    assert shop.value("SELECT count(*) FROM error_logs") == 20
+    assert shop.rows("SELECT kind, dedupe_key FROM outbox") == [("error_issue", "error_issue:same")]
+    assert shop.deadlocks() == 0
+
+
+def test_control_a_count_that_is_read_before_it_is_written_loses_reports(shop: Shop) -> None:
+    """Negative control: where the new count is not made from the locked row, reports are lost."""
+    rewrite_function(
+        shop.owner_url,
+        "report_error",
+        (
+            "occurrence_count = occurrence_count + CASE",
+            "occurrence_count = (SELECT e.occurrence_count FROM error_groups e WHERE e.fingerprint = p_fingerprint) + CASE",
+        ),
+    )
+    flood(shop)
+    assert shop.value("SELECT occurrence_count FROM error_groups") < CALLERS * EACH
+
+
+def test_seen_again_at_once_it_opens_once(shop: Shop) -> None:
+    """Resolved, and then thirty at once: one more opening, one row due."""
+    report(shop, "same", "first")
+    shop.rows("UPDATE outbox SET status = 'delivered'")
+    shop.rows("SELECT change_error_group('same', 'resolve')")
+    shop.at_once(CALLERS, lambda caller: report(shop, "same", str(caller)))
+    assert shop.rows("SELECT status, openings, occurrence_count FROM error_groups") == [
+        ("open", 2, CALLERS + 1)
+    ]
+    assert shop.rows("SELECT status, payload ->> 'opening' FROM outbox") == [("pending", "2")]
+    assert shop.deadlocks() == 0
+
+
+def new_errors(shop: Shop) -> Counter[str]:
+    """What sixty callers at once are told, each with an error of its own, where ten an hour are allowed."""
+    answers = shop.at_once(
+        60, lambda caller: report(shop, f"error {caller}", str(caller), opened_an_hour=10)["outcome"]
+    )
+    return Counter(answer if isinstance(answer, str) else type(answer).__name__ for answer in answers)
+
+
+def test_nobody_opens_more_groups_than_an_hour_allows(shop: Shop) -> None:
+    """Sixty new errors at once from one address: ten groups, the others refused; and no more issues than the cap."""
+    assert new_errors(shop) == {"counted": 10, "too-many-requests": 50}
+    assert shop.value("SELECT count(*) FROM error_groups") == 10
+    assert shop.value("SELECT count(*) FROM outbox") == CAP
+    assert shop.deadlocks() == 0
+
+
+def test_control_without_the_limit_in_the_writing_too_many_get_in(shop: Shop) -> None:
+    """Negative control: a limit that is only looked at beforehand is passed by those who look at once."""
+    rewrite_function(
+        shop.owner_url,
+        "take_of_hour",
+        ("WHERE r.used < p_limit", ""),
+        ("INSERT INTO", "PERFORM pg_sleep(0.05); INSERT INTO"),
+    )
+    assert new_errors(shop)["counted"] > 10
+    assert shop.value("SELECT count(*) FROM outbox") > CAP
+
+
+def deliver_at_once(shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch) -> TrackerServer:
+    """The tracker after four deliverers at once have told it of five errors."""
+    for number in range(CAP):
+        report(shop, f"error {number}", str(number))
+    with tracking() as server:
+        tracker = Tracker(server.url, REPOSITORY, None)
+        monkeypatch.setattr(delivering, "_tracker", lambda: tracker)
+        results = shop.at_once(4, lambda _: till.deliver(10))
+    assert not [result for result in results if isinstance(result, Exception)], results
+    return server
+
+
+def test_deliverers_at_once_make_one_issue_a_fingerprint(
+    shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = deliver_at_once(shop, till, monkeypatch)
+    labels = Counter(
+        label for issue in server.issues for label in issue["labels"] if label != "holdfast-error"
+    )
+    assert (len(labels), set(labels.values())) == (CAP, {1})
+    assert shop.rows("SELECT DISTINCT status FROM outbox") == [("delivered",)]
+    assert shop.deadlocks() == 0
+
+
+def test_control_without_lease_and_lock_an_error_has_two_issues(
+    shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: several deliverers of one row all look before any of them has made the issue."""
+    rewrite_function(
+        shop.owner_url,
+        "claim_outbox",
+        ("AND lease_until <= now()", ""),
+        ("FOR NO KEY UPDATE SKIP LOCKED", ""),
+    )
+    assert len(deliver_at_once(shop, till, monkeypatch).issues) > CAP
+
+
+def test_reports_and_closings_at_once_deadlock_nobody(
+    shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten errors, seen, resolved, closed there and delivered at the same time, again and again: every report is counted."""
+    shop.rows("UPDATE error_groups SET status = 'open'")
+    names = [f"error {number}" for number in range(10)]
+    with tracking() as server:
+        tracker = Tracker(server.url, REPOSITORY, None)
+        monkeypatch.setattr(delivering, "_tracker", lambda: tracker)
+
+        def act(caller: int) -> None:
+            for number in range(10):
+                name = names[(caller + number) % 10]
+                if caller % 5 == 4:
+                    till.deliver(5)
+                elif caller % 5 == 3:
+                    shop.rows("SELECT change_error_group(%s, 'resolve')", name)
+                    for issue in list(server.issues):
+                        server.close(issue["number"])
+                else:
+                    report(shop, name, f"{caller}-{number}")
+
+        failed = [answer for answer in shop.at_once(15, act) if isinstance(answer, Exception)]
+    assert failed == []
+    assert shop.value("SELECT sum(occurrence_count) FROM error_groups") == 9 * 10
+    assert len(server.issues) == len({issue["labels"][1] for issue in server.issues})
+    assert shop.deadlocks() == 0
