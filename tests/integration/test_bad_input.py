@@ -369,3 +369,27 @@ def test_a_change_of_a_booking_with_one_thing_wrong_is_refused(
 
     check()
     assert app.dump() == before
+
+
+def test_a_schedule_with_one_thing_wrong_is_refused(app: App) -> None:
+    """Near-valid bodies, for an offering that there is not."""
+    app.set(JWT_SECRET=SECRET)
+    rule = {"weekday": 0, "start": "09:00", "minutes": 60, "max_bookings": 1, "max_units": 1}
+    body = {
+        "timezone": "Europe/Vienna",
+        "rules": [rule],
+        "from": "2027-01-01",
+        "until": "2027-12-31",
+        "blackout_dates": ["2027-01-01"],
+        "resource_id": str(uuid4()),
+    }
+    headers = {"authorization": f"Bearer {token(role='admin')}"}
+    before = app.dump()
+
+    @FEW
+    @given(mutations(body) | mutations(rule).map(lambda wrong: body | {"rules": [wrong]}))
+    def check(document: Any) -> None:
+        refused(app.call("admin", "PUT", "/offerings/nope/schedule", written(document), headers))
+
+    check()
+    assert app.dump() == before
