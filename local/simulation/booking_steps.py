@@ -11,7 +11,7 @@ HELD_BEFORE = 0.6  # of the changes of a price
 BEGUN = 0.4  # of those have begun to pay
 MANY = 20  # holds, among which one is looked for that nobody has tried to pay
 NOT_YET = 0.75  # of the holds that are booked otherwise nobody has tried to pay
-WHOLE_CREDITS = 0.4  # of the grants are spent at once
+WHOLE_CREDITS = 0.6  # of the grants are spent at once
 CREDITS_WAYS = 5
 OTHERWISE = ("free", *("pay_on_arrival",) * 5, *("credits",) * CREDITS_WAYS)
 VERSIONS = (*("right",) * 8, "old", "old", "none")
@@ -107,13 +107,16 @@ class BookingSteps(PaymentSteps):
             step["expires"] = True
         self.grants.append(dict(step))
         if delta > 0 and chance.random() < WHOLE_CREDITS:
-            self.coming = self.spent_by(user, chance.choice((1, 1, 2)))
+            times = chance.choice((1, 2, 2))
+            step["delta"] = self.grants[-1]["delta"] = delta if times == 1 else 1
+            self.coming = self.spent_by(user, times)
         return self.called(step)
 
     def spent_by(self, user: int, times: int) -> list[Step]:
         """Holds booked with credits, at once where there are several; one of them cancelled, and cancelled again."""
         chance = self.chance
-        holds = [self.hold(chance.randrange(TOGETHER)) for _ in range(times)]
+        customers = chance.sample(range(CUSTOMERS), k=times)
+        holds = [self.hold(chance.randrange(TOGETHER), customer) for customer in customers]
         booked = [self.book(hold["hold"]) | {"method": "credits", "user": user} for hold in holds]
         again: Step = {"do": "cancel booking", "hold": holds[0]["hold"], "version": "right", "who": "token"}
         twice = [self.called(dict(again)), again]
