@@ -11,7 +11,7 @@ from functions.deliver_outbox.tracker import Tracker
 from tests.concurrency.guards import rewrite_function
 from tests.concurrency.shop import Shop
 from tests.concurrency.till import Till
-from tests.support.tracker import REPOSITORY, TrackerServer, tracking
+from tests.support.tracker import REPOSITORY, Fault, TrackerServer, tracking
 
 CALLERS = 30
 EACH = 20
@@ -86,31 +86,49 @@ def test_seen_again_at_once_it_opens_once(shop: Shop) -> None:
     assert shop.deadlocks() == 0
 
 
-def new_errors(shop: Shop) -> Counter[str]:
-    """What sixty callers at once are told, each with an error of its own, where ten an hour are allowed."""
+def new_errors(shop: Shop, opened_an_hour: int | None) -> Counter[str]:
+    """What sixty callers at once are told, each with an error of its own."""
     answers = shop.at_once(
-        60, lambda caller: report(shop, f"error {caller}", str(caller), opened_an_hour=10)["outcome"]
+        60,
+        lambda caller: report(shop, f"error {caller}", str(caller), opened_an_hour=opened_an_hour)["outcome"],
     )
     return Counter(answer if isinstance(answer, str) else type(answer).__name__ for answer in answers)
 
 
-def test_nobody_opens_more_groups_than_an_hour_allows(shop: Shop) -> None:
-    """Sixty new errors at once from one address: ten groups, the others refused; and no more issues than the cap."""
-    assert new_errors(shop) == {"counted": 10, "too-many-requests": 50}
-    assert shop.value("SELECT count(*) FROM error_groups") == 10
-    assert shop.value("SELECT count(*) FROM outbox") == CAP
-    assert shop.deadlocks() == 0
-
-
-def test_control_without_the_limit_in_the_writing_too_many_get_in(shop: Shop) -> None:
-    """Negative control: a limit that is only looked at beforehand is passed by those who look at once."""
+def look_without_locking(shop: Shop) -> None:
+    """The limits are only looked at before, by everybody at once."""
     rewrite_function(
         shop.owner_url,
         "take_of_hour",
         ("WHERE r.used < p_limit", ""),
         ("INSERT INTO", "PERFORM pg_sleep(0.05); INSERT INTO"),
     )
-    assert new_errors(shop)["counted"] > 10
+
+
+def test_nobody_opens_more_groups_than_an_hour_allows(shop: Shop) -> None:
+    """Sixty new errors at once from one address: ten groups, the others refused."""
+    assert new_errors(shop, 10) == {"counted": 10, "too-many-requests": 50}
+    assert shop.value("SELECT count(*) FROM error_groups") == 10
+    assert shop.deadlocks() == 0
+
+
+def test_an_hour_has_no_more_issues_than_its_cap(shop: Shop) -> None:
+    """Sixty new errors at once, of sixty addresses: all are counted, five become issues."""
+    assert new_errors(shop, None) == {"counted": 60}
+    assert shop.value("SELECT count(*) FROM outbox") == CAP
+    assert shop.deadlocks() == 0
+
+
+def test_control_limits_that_are_only_looked_at_are_passed(shop: Shop) -> None:
+    """Negative control: where taking one and the limit are not one act, those who look at once all get in."""
+    look_without_locking(shop)
+    assert new_errors(shop, 10)["counted"] > 10
+
+
+def test_control_a_cap_that_is_only_looked_at_is_passed(shop: Shop) -> None:
+    """Negative control: the same of issues."""
+    look_without_locking(shop)
+    new_errors(shop, None)
     assert shop.value("SELECT count(*) FROM outbox") > CAP
 
 
@@ -119,6 +137,8 @@ def deliver_at_once(shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch) -> 
     for number in range(CAP):
         report(shop, f"error {number}", str(number))
     with tracking() as server:
+        # Whoever has looked takes a while to make what is not there.
+        server.faults = [Fault(200, delay_s=0.5, works=True, method="GET")] * 40
         tracker = Tracker(server.url, REPOSITORY, None)
         monkeypatch.setattr(delivering, "_tracker", lambda: tracker)
         results = shop.at_once(4, lambda _: till.deliver(10))
