@@ -92,7 +92,8 @@ BEGIN
 END
 $$;
 
--- What Stripe has said, onto the payment's row.
+-- What Stripe has said, onto the payment's row. Which intent is a session's own, the session says, or money that has come
+-- in: one that only names the payment may be a second one, made when Stripe had forgotten our key.
 CREATE OR REPLACE FUNCTION record_facts(
     p_payment_id uuid,
     p_payment_intent_id text,
@@ -106,7 +107,9 @@ CREATE OR REPLACE FUNCTION record_facts(
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE payment_intents_log SET
-        payment_intent_id = coalesce(payment_intent_id, p_payment_intent_id),
+        payment_intent_id = coalesce(payment_intent_id, CASE
+            WHEN mode = 'payment_intent' OR p_checkout_session_id IS NOT NULL OR p_captured > 0 THEN p_payment_intent_id
+        END),
         checkout_session_id = coalesce(checkout_session_id, p_checkout_session_id),
         captured_amount = greatest(captured_amount, p_captured),
         funds_awaited_at = CASE WHEN p_awaits_funds THEN coalesce(funds_awaited_at, p_status_at)

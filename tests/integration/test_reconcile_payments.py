@@ -205,6 +205,21 @@ def test_a_second_intent_that_was_paid_too_goes_back(app: App) -> None:
     assert app.violations() == []
 
 
+def test_an_intent_that_only_names_a_page_s_payment_is_not_taken_for_the_page_s_own(app: App) -> None:
+    """Heard of before the page's own: which one is the page's, the page says, or the money. The other's money goes back."""
+    payment = app.payment(app.hold(app.slot()), mode="checkout_session")
+    stray = second_intent(app, payment)
+    assert app.outcome(app.event(stray, "payment_intent.created")) == "processed"
+    app.confirm(payment)
+    reconcile(app)
+    assert app.status(payment.hold) == "completed"
+    assert app.row("SELECT id::text, captured_amount FROM payment_intents_log") == (payment.id, 4500)
+    app.stripe_client.v1.payment_intents.confirm(stray, {"payment_method": "pm_card_visa"})
+    assert app.outcome(app.event(stray, "payment_intent.succeeded")) == "processed"
+    assert app.row("SELECT amount, reason FROM refunds") == (4500, "paid-twice")
+    assert app.violations() == []
+
+
 def test_a_second_intent_that_stripe_does_not_close_is_tried_again(app: App) -> None:
     """No answer: later, and later again."""
     payment = app.payment(app.hold(app.slot()))
