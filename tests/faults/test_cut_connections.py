@@ -170,10 +170,10 @@ def test_a_cut_clean_up_releases_once(app: App, cut: NthBoundary) -> None:
         assert app.counts(slot) == (0, 0, 0, 0)
 
     unpaid, paid = "cleanup_expired_reservations Sync", "claim_payments_to_close Sync"
-    credits, end = "expire_credits Sync", "forget_old_idempotency_keys finish_job Sync"
+    unused, end = "expire_credits Sync", "forget_old_idempotency_keys forget_old_rate_limits finish_job Sync"
     # The second run finds nothing to do where the first was cut at its end.
     assert at_every_boundary(cut, story) == boundaries(
-        unpaid, paid, "finish_close Sync", paid, credits, end, unpaid, paid, credits, end
+        unpaid, paid, "finish_close Sync", paid, unused, end, unpaid, paid, unused, end
     )
     assert app.violations() == []
 

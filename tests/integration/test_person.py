@@ -48,7 +48,8 @@ def ada_has_bought(app: App) -> Hold:
     event = app.event(payment.intent_id, "payment_intent.succeeded")
     event["data"]["object"]["receipt_email"] = EMAIL
     assert app.outcome(event) == "processed"
-    parked = app.events(payment.intent_id, "payment_intent.created")[0] | {"id": "evt_of_ada"}
+    parked: dict[str, Any] = app.event(payment.intent_id, "payment_intent.created")
+    parked["id"] = "evt_of_ada"
     parked["data"]["object"]["shipping"] = {"name": "Ada Lovelace", "phone": "+43 1 234567"}
     parked["data"]["object"]["description"] = f"for {EMAIL}"
     app.rows(
