@@ -12,7 +12,7 @@ export SAM_CLI_TELEMETRY := 0
 .PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate verify-audit export forget bench check format lock build clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: env-local ## Sell out a show while things break, and print what held (SEED= STATE=)
 	@$(python) -m local.demo

@@ -26,6 +26,8 @@ PERSONAL = frozenset(
     }
     | {"receipt_email", "shipping", "shipping_details", "email", "name", "phone", "address"}
 )
+# The queue in which the customer's holds stand, too: none begins or ends unseen.
+LOCK: LiteralString = "SELECT FROM customers WHERE lower(email) = lower(%s) FOR NO KEY UPDATE"
 OPEN: dict[str, LiteralString] = {
     "holds": "FROM ticket_reservations x WHERE x.id IN (SELECT id FROM holds) AND x.status = 'active'",
     "refunds": "FROM refunds x WHERE x.payment_id IN (SELECT id FROM payments) AND x.status = 'pending'",
@@ -71,8 +73,7 @@ def forget(conn: Connection, email: str) -> dict[str, int]:
     """How much of each was changed. Raises `StillOpen`; nothing is changed then."""
     with conn.transaction():
         conn.execute("SELECT set_config('holdfast.context', %s, true)", [json.dumps(CONTEXT)])
-        # The queue in which the customer's holds stand, too: no new one begins meanwhile.
-        conn.execute("SELECT FROM customers WHERE lower(email) = lower(%s) FOR NO KEY UPDATE", [email])
+        conn.execute(LOCK, [email])
         still_open = {name: _count(conn, "SELECT count(*) " + where, email) for name, where in OPEN.items()}
         if any(still_open.values()):
             raise StillOpen(", ".join(f"{number} {name}" for name, number in still_open.items() if number))
