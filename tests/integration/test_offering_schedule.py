@@ -152,6 +152,24 @@ def test_nine_stays_nine_when_the_clocks_change(app: App, desk: Desk) -> None:
     assert {start.astimezone(UTC).hour for start in starts} == {7, 8}
 
 
+def test_a_gap_moves_a_time_out_of_the_days_or_out_of_the_way(app: App, desk: Desk) -> None:
+    """A time that the clocks carry into the next day is that day's; of two that overlap then, the one in place is there."""
+    march = date(TODAY.year + 1, 3, 31)
+    sunday = march - timedelta(days=(march.weekday() + 1) % 7)
+    night, saturday = (
+        [rule(5, "23:30")],
+        {"from": str(sunday - timedelta(days=1)), "timezone": "America/Nuuk"},
+    )
+    assert desk.refreshed(night, **saturday, until=saturday["from"]) == {}
+    assert desk.refreshed(night, **saturday, until=str(sunday)) == {"created": 1}
+    assert desk.refreshed(night, **saturday, until=str(sunday)) == {"kept": 1}
+
+    early, days = [rule(6, "02:00"), rule(6, "03:30")], {"from": str(sunday), "until": str(sunday)}
+    other = app.offering()
+    assert desk.refreshed(early, slug=other, resource_id=CHAIR, **days) == {"created": 1, "blocked": 1}
+    assert desk.on_sale(other) == ["6 03:30"]
+
+
 def test_nothing_is_made_on_a_day_off(desk: Desk) -> None:
     assert desk.refreshed(MORNINGS, blackout_dates=[str(MONDAY)] * 2) == {"created": 2}
     assert desk.on_sale() == ["2 09:00", "2 10:00"]
