@@ -122,8 +122,8 @@ BOOKING_GUARDS = (
         "a schedule leaves room for what is held and sold",
         {
             "refresh_future_schedule": [
-                ("greatest(w.max_bookings, k.held_bookings + k.sold_bookings)", "w.max_bookings"),
-                ("greatest(w.max_units, k.held_units + k.sold_units)", "w.max_units"),
+                ("greatest(w.max_bookings, s.held_bookings + s.sold_bookings)", "w.max_bookings"),
+                ("greatest(w.max_units, s.held_units + s.sold_units)", "w.max_units"),
             ]
         },
         constraints=COUNTS,
