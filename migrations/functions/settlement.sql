@@ -4,7 +4,8 @@
 -- The payment and its hold, locked in this order, as the rules need them. NULL where no row of ours is meant.
 -- A payment is found by Stripe's ids first, then by our id in Stripe's metadata. Where our payment already has another
 -- intent, Stripe has made a second one for it (a key lost its memory): it gets a row of its own, so that its money is
--- accounted for and given back like any other.
+-- accounted for and given back like any other. Which of the two is the session's own does not matter here: the one that was
+-- told of first has the payment's row.
 CREATE OR REPLACE FUNCTION lock_payment(p_payment_intent_id text, p_checkout_session_id text, p_payment_id uuid)
 RETURNS jsonb
 LANGUAGE plpgsql AS $$
@@ -19,25 +20,26 @@ BEGIN
     END IF;
     IF NOT FOUND THEN
         SELECT * INTO v_payment FROM payment_intents_log WHERE id = p_payment_id FOR NO KEY UPDATE;
-        IF NOT FOUND THEN
-            RETURN NULL;
-        END IF;
-        IF v_payment.payment_intent_id <> p_payment_intent_id
-            OR v_payment.checkout_session_id <> p_checkout_session_id
-        THEN
-            -- Two events of the second intent: the one who waited for the lock above finds the other's row.
-            INSERT INTO payment_intents_log (
-                id, reservation_id, mode, idempotency_key, payment_intent_id, checkout_session_id, amount, currency,
-                parameters, lease_until, canceled_at
-            ) VALUES (
-                gen_random_uuid(), v_payment.reservation_id, v_payment.mode,
-                'found:' || coalesce(p_payment_intent_id, p_checkout_session_id), p_payment_intent_id,
-                p_checkout_session_id, v_payment.amount, v_payment.currency, v_payment.parameters, now(), now()
-            ) ON CONFLICT (idempotency_key) DO NOTHING;
-            SELECT * INTO v_payment FROM payment_intents_log
-            WHERE idempotency_key = 'found:' || coalesce(p_payment_intent_id, p_checkout_session_id)
-            FOR NO KEY UPDATE;
-        END IF;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF v_payment.payment_intent_id <> p_payment_intent_id
+        OR v_payment.checkout_session_id <> p_checkout_session_id
+    THEN
+        -- Two events of the second intent: the one who waited for the lock above finds the other's row.
+        INSERT INTO payment_intents_log (
+            id, reservation_id, mode, idempotency_key, payment_intent_id, checkout_session_id, amount, currency,
+            parameters, lease_until, canceled_at
+        ) VALUES (
+            gen_random_uuid(), v_payment.reservation_id, v_payment.mode,
+            'found:' || coalesce(p_payment_intent_id, p_checkout_session_id), p_payment_intent_id,
+            nullif(p_checkout_session_id, v_payment.checkout_session_id), v_payment.amount, v_payment.currency,
+            v_payment.parameters, now(), now()
+        ) ON CONFLICT (idempotency_key) DO NOTHING;
+        SELECT * INTO v_payment FROM payment_intents_log
+        WHERE idempotency_key = 'found:' || coalesce(p_payment_intent_id, p_checkout_session_id)
+        FOR NO KEY UPDATE;
     END IF;
     SELECT * INTO v_hold FROM ticket_reservations WHERE id = v_payment.reservation_id FOR NO KEY UPDATE;
     RETURN jsonb_build_object(
@@ -92,8 +94,8 @@ BEGIN
 END
 $$;
 
--- What Stripe has said, onto the payment's row. Which intent is a session's own, the session says, or money that has come
--- in: one that only names the payment may be a second one, made when Stripe had forgotten our key.
+-- What Stripe has said, onto the payment's row. A session stays with the row that has it: the intent whose row this is may
+-- have been told of as a second one before the session said that it is its own.
 CREATE OR REPLACE FUNCTION record_facts(
     p_payment_id uuid,
     p_payment_intent_id text,
@@ -107,10 +109,10 @@ CREATE OR REPLACE FUNCTION record_facts(
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE payment_intents_log SET
-        payment_intent_id = coalesce(payment_intent_id, CASE
-            WHEN mode = 'payment_intent' OR p_checkout_session_id IS NOT NULL OR p_captured > 0 THEN p_payment_intent_id
-        END),
-        checkout_session_id = coalesce(checkout_session_id, p_checkout_session_id),
+        payment_intent_id = coalesce(payment_intent_id, p_payment_intent_id),
+        checkout_session_id = coalesce(checkout_session_id, CASE WHEN NOT EXISTS (
+            SELECT FROM payment_intents_log o WHERE o.checkout_session_id = p_checkout_session_id
+        ) THEN p_checkout_session_id END),
         captured_amount = greatest(captured_amount, p_captured),
         funds_awaited_at = CASE WHEN p_awaits_funds THEN coalesce(funds_awaited_at, p_status_at)
                                 ELSE funds_awaited_at END,

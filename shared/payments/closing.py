@@ -56,6 +56,15 @@ def close_payment(
             _keep(database, payment, context, awaits_funds=True)
             return Closed.KEPT
         answer = gateway.close(*ids)
+        if None not in ids and answer.seen.payment_intent_id != ids[0]:
+            # The payment's row has a second intent, told of before the page's own: the page's money belongs to its own
+            # intent's row, and this one is closed by itself.
+            if answer.seen.captured_amount > 0:
+                settle(database, answer.seen, context)
+            elif not answer.seen.canceled:
+                _keep(database, payment, context, awaits_funds=answer.seen.awaits_funds)
+                return Closed.KEPT
+            answer = gateway.close(ids[0], None)
     except StripeRefused:
         # Stripe will not make it: there is nothing that anybody could pay.
         return _finish(database, payment, context)

@@ -205,18 +205,41 @@ def test_a_second_intent_that_was_paid_too_goes_back(app: App) -> None:
     assert app.violations() == []
 
 
-def test_an_intent_that_only_names_a_page_s_payment_is_not_taken_for_the_page_s_own(app: App) -> None:
-    """Heard of before the page's own: which one is the page's, the page says, or the money. The other's money goes back."""
+@pytest.mark.parametrize("session_first", [True, False])
+def test_a_second_intent_that_is_told_of_before_the_page_s_own_is_closed(
+    app: App, session_first: bool
+) -> None:
+    """The payment's row has the wrong one of the two: the page's money is booked all the same, and nothing stays open."""
     payment = app.payment(app.hold(app.slot()), mode="checkout_session")
     stray = second_intent(app, payment)
     assert app.outcome(app.event(stray, "payment_intent.created")) == "processed"
     app.confirm(payment)
-    reconcile(app)
+    completed = app.event(payment.session_id, "checkout.session.completed")
+    (own,) = [intent.id for intent in app.intents(payment.hold) if intent.id != stray]
+    succeeded = app.event(own, "payment_intent.succeeded")
+    told = [completed, succeeded] if session_first else [succeeded, completed]
+    assert [app.outcome(event) for event in told] == ["processed", "stale"]
     assert app.status(payment.hold) == "completed"
-    assert app.row("SELECT id::text, captured_amount FROM payment_intents_log") == (payment.id, 4500)
-    app.stripe_client.v1.payment_intents.confirm(stray, {"payment_method": "pm_card_visa"})
-    assert app.outcome(app.event(stray, "payment_intent.succeeded")) == "processed"
-    assert app.row("SELECT amount, reason FROM refunds") == (4500, "paid-twice")
+    captured = "SELECT payment_intent_id FROM payment_intents_log WHERE captured_amount = 4500"
+    assert app.value(captured) == own
+    app.leases_over()
+    app.invoke("reservation-cleanup")
+    assert app.stripe_client.v1.payment_intents.retrieve(stray).status == "canceled"
+    still_open = "SELECT count(*) FROM payment_intents_log WHERE canceled_at IS NULL AND captured_amount = 0"
+    assert app.value(still_open) == 0
+    assert app.violations() == []
+
+
+def test_a_second_intent_in_the_place_of_a_page_s_own_is_closed_with_the_page(app: App) -> None:
+    """Nobody pays, and the hold is over: page and intent are closed before its seats go."""
+    payment = app.payment(app.hold(app.slot()), mode="checkout_session")
+    stray = second_intent(app, payment)
+    assert app.outcome(app.event(stray, "payment_intent.created")) == "processed"
+    app.expire(payment.hold)
+    app.leases_over()
+    assert app.invoke("reservation-cleanup")["released"] == 1
+    assert app.stripe_client.v1.payment_intents.retrieve(stray).status == "canceled"
+    assert app.stripe_client.v1.checkout.sessions.retrieve(payment.session_id or "").status == "expired"
     assert app.violations() == []
 
 
