@@ -272,7 +272,7 @@ def test_a_dispute_event_in_another_version_is_looked_up(app: App) -> None:
 
 
 def test_every_change_of_a_dispute_is_audited_with_its_event(app: App) -> None:
-    """The dispute's row and the booking's, by the event that caused them."""
+    """The dispute's row, the payment's and the booking's, by the event that caused them."""
     dispute_id = disputed(app, app.booked(app.slot()))
     event = app.event(dispute_id, "charge.dispute.created")
     app.outcome(event)
@@ -280,4 +280,8 @@ def test_every_change_of_a_dispute_is_audited_with_its_event(app: App) -> None:
         "SELECT table_name, action_type, booking_id = (SELECT id FROM bookings) FROM booking_audit_log WHERE stripe_event_id = %s",
         event["id"],
     )
-    assert sorted(entries) == [("bookings", "update", True), ("disputes", "insert", True)]
+    assert sorted(entries) == [
+        ("bookings", "update", True),
+        ("disputes", "insert", True),
+        ("payment_intents_log", "update", True),
+    ]
