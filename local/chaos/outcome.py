@@ -6,7 +6,7 @@ from local.chaos.cuts import ACTS
 from local.chaos.kills import kill_points
 from local.chaos.siege import WHOLE_S, Siege
 from local.demo.evidence import Finding
-from local.demo.report import Invocations, broken_by, run_by
+from local.demo.report import Invocations, broken_by, classes, run_by
 from local.verdicts import told_with
 
 ENVIRONMENTS_A_MINUTE = 12
@@ -57,6 +57,7 @@ def summary_of(siege: Siege, runs: Invocations) -> dict[str, Any]:
         "holds that ran out / ended by force": (
             f"{counts['holds that ran out']} / {counts['holds ended by force']}"
         ),
+        **classes(sale),
         "second intents, as if a key was forgotten": counts["second intents"],
         "events / copies delivered": f"{counts['events']} / {counts['copies']}",
         **broken_by(siege.stage),

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import count
 from random import Random
 
+from local.chaos.class_goers import ClassGoers
 from local.chaos.kills import Traps, kill_points
 from local.chaos.storm import Storm
 from local.demo.buyers import Buyer, Crowd, End
@@ -21,6 +22,7 @@ from local.demo.stage import Stage
 WHOLE_S = 90.0
 SHORTEST_OVERTIME_S = 60.0
 BUYERS_AT_ONCE = 16
+MEMBERS_AT_ONCE = 4  # who come for a class
 HASTY = 0.15  # of the buyers ask once, and leave where they get no answer
 TEMPERS = {
     Temper.PAYS: 54,
@@ -42,6 +44,7 @@ WATCH_S = (0.5, 0.5)
 OPERATOR_S = (0.5, 2.0)
 JOBS_S = (0.5, 2.0)
 FORGOTTEN_S = (3.0, 9.0)
+SCHEDULE_S = (2.0, 6.0)
 ENVIRONMENTS_S = (1.0, 3.0)
 KILL_POINTS_S = (0.5, 2.0)
 POSTGRES_EVERY_S = 16.0
@@ -72,10 +75,12 @@ class Siege:
     async def run(self) -> None:
         """Until time is over, every buyer has left and whatever was killed is up again."""
         title = (
-            f"{BUYERS_AT_ONCE} buyers at a time for {self.seconds:.0f} s: they hold, pay, cancel, walk away. kill -9 of"
-            " everything at random moments, connections cut at every statement, Stripe in a storm."
+            f"{BUYERS_AT_ONCE} buyers and {MEMBERS_AT_ONCE} members at a time for {self.seconds:.0f} s: they hold, pay,"
+            " book with credits or on arrival, move, cancel, walk away. kill -9 of everything at random moments,"
+            " connections cut at every statement, Stripe in a storm."
         )
         sale, kills = self.stage.sale, self.stage.kills
+        goers = ClassGoers(sale, self.seed)
         async with (
             sale.programme.scene(title, self._so_far, every_s=TELLS_EVERY_S),
             asyncio.TaskGroup() as all_at_once,
@@ -85,6 +90,9 @@ class Siege:
             blowing = begin(self.storm.blow())
             for _ in range(BUYERS_AT_ONCE):
                 begin(self._buyers_come())
+            for _ in range(MEMBERS_AT_ONCE):
+                begin(self._members_come(goers))
+            begin(self._again_and_again("schedule", SCHEDULE_S, goers.change_schedule))
             begin(self._again_and_again("watch", WATCH_S, self._see_that_it_lives))
             begin(self._again_and_again("operator", OPERATOR_S, self._operate))
             begin(self._again_and_again("forgotten keys", FORGOTTEN_S, self._let_stripe_forget))
@@ -168,6 +176,10 @@ class Siege:
             if buyer.end is End.SOLD_OUT:
                 await self._still_on(SOLD_OUT_PAUSE_S)
 
+    async def _members_come(self, goers: ClassGoers) -> None:
+        while not self._over.is_set():
+            await goers.come()
+
     async def _be_late(self, buyer: Buyer) -> None:
         sale = self.stage.sale
         if buyer.script.temper is Temper.AT_THE_DEADLINE:
@@ -248,7 +260,8 @@ class Siege:
         kills, cuts = self.stage.kills, self.stage.cuts
         ends = Counter(buyer.end for buyer in self.buyers)
         told = ", ".join(f"{ends[end]} {end}" for end in (End.BOOKED, End.CANCELLED, End.SOLD_OUT))
-        return f"{len(self.buyers)} buyers ({told}), {kills.counts.total()} kills, {cuts.cuts.total()} cuts"
+        members = len(self.stage.sale.members)
+        return f"{len(self.buyers)} buyers ({told}), {members} members, {kills.counts.total()} kills, {cuts.cuts.total()} cuts"
 
 
 def _hasty(crowd: Crowd) -> Crowd:

@@ -26,13 +26,17 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Visit:
-    """What a member comes for. `opens_payment`: he opens the card form first, and then books by other means."""
+    """What a member comes for. `opens_payment`: he opens the card form first, and then books by other means.
+
+    One member may come in several tabs at once, each with keys of its own.
+    """
 
     number: int
     way: Way
     places: int = 1
     clicks: int = 1
     opens_payment: bool = False
+    tab: int = 0
 
 
 class Member:
@@ -230,7 +234,7 @@ class Member:
         return await self.crowd.click(self.email, self.visit.clicks, lambda: call(key), what, ("200", "201"))
 
     def _key(self, what: str) -> str:
-        return self.crowd.key(f"member {self.visit.number}:{what}")
+        return self.crowd.key(f"member {self.visit.number}:{self.visit.tab}:{what}")
 
     def _was_told(self, story: str) -> None:
         self.crowd.told_differently.append(f"{self.email}: {story}")

@@ -25,14 +25,17 @@ class Programme:
     async def scene(
         self, title: str, told: Callable[[], str], *, every_s: float = PROGRESS_EVERY_S
     ) -> AsyncGenerator[None]:
-        """Tell how far a scene is every so often, and how it ended."""
+        """Tell how far a scene is every so often, unless it is where it was, and how it ended."""
         began = time.monotonic()
         self.say(title)
 
         async def tell() -> None:
+            said = ""
             while True:
                 await asyncio.sleep(every_s)
-                self.say(f"  ... {told()}")
+                if (now := told()) != said:
+                    self.say(f"  ... {now}")
+                said = now
 
         teller = asyncio.create_task(tell())
         try:

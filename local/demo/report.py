@@ -73,9 +73,7 @@ def summary_of(stage: Stage, runs: Invocations) -> dict[str, Any]:
         "late payments seated / refunded": (
             f"{sale.counts['late payments seated']} / {sale.counts['late payments refunded']}"
         ),
-        "classes booked / moved / cancelled": " / ".join(
-            str(sale.counts[what]) for what in ("classes booked", "bookings moved", "bookings cancelled")
-        ),
+        **classes(sale),
         **{
             name: sale.counts[name]
             for name in (
@@ -91,6 +89,15 @@ def summary_of(stage: Stage, runs: Invocations) -> dict[str, Any]:
         **run_by(runs),
         "p50 of a hold, in the crowd": f"{_p50(sale, 'hold')} ms",
         "p50 of opening a payment, in the crowd": f"{_p50(sale, 'pay')} ms",
+    }
+
+
+def classes(sale: Sale) -> dict[str, Any]:
+    """What became of the members' visits."""
+    told = [member for member in sale.members if member.booking]
+    cancelled = sum(member.booking["status"] == "cancelled" for member in told)
+    return {
+        "classes booked / moved / cancelled": f"{len(told)} / {sum(member.moves for member in told)} / {cancelled}"
     }
 
 

@@ -73,8 +73,9 @@ class Studio:
 
     async def grant(self, user_id: str, credit: int) -> None:
         """So many credits, once."""
-        await self.shop.grant(user_id, credit, f"grant:{user_id}", self._as_admin)
-        self.granted[user_id] = credit
+        answer = await self.shop.grant(user_id, credit, f"grant:{user_id}", self._as_admin)
+        if answer.kind == "201":
+            self.granted[user_id] = credit
 
     async def balance(self, user_id: str) -> int:
         """What the administrator sees of a customer's credits."""

@@ -42,7 +42,7 @@ def _as_their_page_says(sale: Sale, told: dict[Member, dict[str, object]]) -> Fi
         expected = (
             "cancelled" if member.was_told_cancelled else STANDS[member.verdict],
             member.slot_id,
-            member.visit.way,
+            before["payment_method"],
         )
         items = booking["items"]
         found = (booking["status"], items[0]["slot_id"], booking["payment_method"])
@@ -64,14 +64,18 @@ def _money_by_their_own_sums(sale: Sale, ledger: Ledger) -> Finding:
     opened = [member for member in sale.members if member.intent_id]
     for member in opened:
         due = 0
-        if member.visit.way is Way.CARD and member.booking:
+        if member.booking.get("payment_method") == Way.CARD:
             due = member.price - member.given_back
             if member.booking["status"] == "cancelled":
-                due -= member.price * member.given_up_for // WHOLE
+                due = max(due - member.price * member.given_up_for // WHOLE, 0)
         kept = ledger.received.get(member.intent_id, 0) - ledger.sent_back.get(member.intent_id, 0)
         if kept != due:
             wrong.append(f"{member.email}: {kept} of {member.price} kept, and not {due}")
-    gone = [member for member in opened if member.was_told_cancelled and member.visit.way is Way.CARD]
+    gone = [
+        member
+        for member in opened
+        if member.was_told_cancelled and member.booking["payment_method"] == Way.CARD
+    ]
     shares = Counter(member.given_up_for for member in gone)
     return Finding(
         "who cancels gets back what the page had said",
@@ -86,17 +90,17 @@ def _money_by_their_own_sums(sale: Sale, ledger: Ledger) -> Finding:
 def _credits_by_their_own_sums(sale: Sale, balances: dict[str, int]) -> Finding:
     """What a member was granted, less what his bookings cost, and what cancelling has given back."""
     left = Counter(sale.studio.granted)
-    for member in sale.members:
-        if member.credit and member.booking:
-            left[member.user_id] -= member.credit
-            if member.booking["status"] == "cancelled":
-                left[member.user_id] += member.credit * member.given_up_for // WHOLE
+    spenders = [member for member in sale.members if member.booking.get("payment_method") == Way.CREDITS]
+    for member in spenders:
+        left[member.user_id] -= member.credit
+        if member.booking["status"] == "cancelled":
+            left[member.user_id] += member.credit * member.given_up_for // WHOLE
     wrong = [
         f"{user}: {balance}, and not {left[user]}"
         for user, balance in balances.items()
         if balance != left[user]
     ]
-    spent = sum(member.credit for member in sale.members if member.booking)
+    spent = sum(member.credit for member in spenders)
     return Finding(
         "no member's credits are spent twice, or lost",
         f"{len(balances)} members",

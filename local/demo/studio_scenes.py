@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from local.chaos.cuts import CutPlan
@@ -61,14 +61,13 @@ class StudioStory:
                     all_at_once.create_task(self._hold_and_book(self._comes(visit), self._some_class(number)))
                 for number in range(TORN):
                     visit = Visit(len(visits) + number, Way.CREDITS, clicks=2)
-                    one, other = self._comes(visit), self._comes(visit)
+                    one, other = self._comes(visit), self._comes(replace(visit, tab=1))
                     self.torn.append((one, other))
                     wanted = evenings[-1 - 2 * number], evenings[-2 - 2 * number]
                     all_at_once.create_task(self._book_twice(one, other, *wanted))
                 for _ in range(ENVIRONMENTS_KILLED):
                     all_at_once.create_task(self.kills.environment())
             self.cuts.enabled = False
-        sale.counts["classes booked"] = len(self._booked())
         sale.counts["refused: no credits left"] = sum(
             bool(one.booking) != bool(other.booking) for one, other in self.torn
         )
@@ -144,7 +143,6 @@ class StudioStory:
             if (await sale.studio.refund(stays.booking["id"], GIVEN_BACK)).kind == "202":
                 stays.given_back = GIVEN_BACK
         gone = [member for member in going if member.was_told_cancelled]
-        sale.counts["bookings cancelled"] = len(gone)
         sale.counts["cancelled late, for a part or nothing"] = sum(
             member.given_up_for < WHOLE for member in gone
         )

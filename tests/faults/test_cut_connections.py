@@ -5,6 +5,8 @@ What comes before the boundary reaches the server and is done; what comes after 
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from datetime import date, timedelta
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -310,4 +312,47 @@ def test_a_cut_change_of_a_booking_is_made_once(
 
     seen = [] if what == "refunds" else ["booking_answer Sync"]
     assert at_every_boundary(cut, story) == boundaries(*seen, f"{sql} Sync")
+    assert app.violations() == []
+
+
+@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "unkeyed"])
+def test_a_cut_grant_of_credits_is_given_once(app: App, cut: NthBoundary, keyed: bool) -> None:
+    """Credits whose connection breaks are granted all the same, and once."""
+    app.set(JWT_SECRET=SECRET)
+    users = count()
+
+    def story(arm: Callable[[], None]) -> None:
+        user_id = f"user-{next(users)}"
+        headers = {"authorization": f"Bearer {token(role='admin')}"}
+        headers |= {"idempotency-key": user_id} if keyed else {}
+        arm()
+        body = {"delta": 3, "reason": "a gift"}
+        answer = app.call("admin", "POST", f"/customers/{user_id}/credits", body, headers)
+        assert (answer.status, answer.body) == (201, {"balance": 3})
+        assert app.balance(user_id) == 3
+
+    assert at_every_boundary(cut, story) == boundaries("grant_credits Sync")
+
+
+def test_a_cut_change_of_a_schedule_is_made_once(app: App, cut: NthBoundary) -> None:
+    """A schedule whose connection breaks makes its slots once, and leaves those that are sold."""
+    app.set(JWT_SECRET=SECRET)
+    day = date.today() + timedelta(days=60)  # noqa: DTZ011 - any day that is far ahead
+    rules = [{"weekday": day.weekday(), "start": "09:00", "minutes": 60, "max_bookings": 2, "max_units": 2}]
+    days = {"from": str(day - timedelta(days=1)), "until": str(day + timedelta(days=1))}
+    body = {"timezone": "Europe/Vienna", "rules": rules, **days}
+
+    def story(arm: Callable[[], None]) -> None:
+        offering = app.offering()
+        sold, empty = (app.slot(offering, starts_in="60 days") for _ in range(2))
+        app.booked(sold)
+        arm()
+        headers = {"authorization": f"Bearer {token(role='admin')}"}
+        answer = app.call("admin", "PUT", f"/offerings/{offering}/schedule", body, headers)
+        assert answer.status == 200, answer
+        slots = "SELECT s.id::text, is_legacy, sold_units FROM slots s JOIN offerings o ON o.id = s.offering_id WHERE o.slug = %s"
+        assert sorted(row[1:] for row in app.rows(slots, offering)) == [(False, 0), (True, 1)]
+        assert empty not in [row[0] for row in app.rows(slots, offering)]
+
+    assert at_every_boundary(cut, story) == boundaries("refresh_future_schedule Sync")
     assert app.violations() == []
