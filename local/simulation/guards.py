@@ -78,16 +78,6 @@ PAYMENT_GUARDS = (
             ]
         },
     ),
-    Guard(
-        "a hold that is being ended takes no payment",
-        {
-            "begin_payment": [
-                ("OR v_hold.closing_as = 'cancelled'", ""),
-                ("OR v_hold.closing_as = 'expired'", ""),
-                ("OR v_hold.closing_as = 'completed'", ""),
-            ]
-        },
-    ),
 )
 
 GUARDS = (*PAYMENT_GUARDS, *BOOKING_GUARDS)

@@ -35,7 +35,7 @@ class _Maker(BookingSteps):
             (3, self.decide),
             (2.5, self.settle),
             (1, lambda: self.about_a_hold({"do": "second intent", "paid": self.chance.random() < 0.5})),
-            (2, self.end_by_force),
+            (3, self.end_by_force),
             (1.5, self.clock),
             (0.6, self.begin),
             (0.25, lambda: {"do": "restart", "meanwhile": self.deliver()}),
