@@ -79,9 +79,9 @@ BEGIN
             THEN 'reservation-expired'
         WHEN v_hold.amount = 0 THEN 'nothing-to-pay'
         WHEN v_hold.amount <> p_expected_amount OR v_hold.currency <> p_expected_currency THEN 'amount-mismatch'
-        -- Or it is being booked by other means, once its payment is closed; if that comes to nothing, it can be paid again.
-        WHEN v_payment.id <> p_payment_id AND v_payment.lease_until > v_now OR v_hold.closing_as = 'completed'
-            THEN 'request-in-progress'
+        WHEN v_payment.id <> p_payment_id AND v_payment.lease_until > v_now THEN 'request-in-progress'
+        -- It is being booked by other means, once its payment is closed; if that comes to nothing, it can be paid again.
+        WHEN v_hold.closing_as = 'completed' THEN 'request-in-progress'
         WHEN v_payment.mode <> p_mode THEN 'payment-in-progress'
     END;
     IF v_outcome IS NULL THEN
