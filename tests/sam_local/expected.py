@@ -34,6 +34,7 @@ EXPECTED: Mapping[str, Answer] = {
     "health-live": Answer(200, {"status": "live"}),
     "health-ready": Answer(200, {"database": {"reached": True, "migrations_current": True}}),
     "log-error": Answer(202, {"fingerprint": str, "occurrence_count": 1, "new": True}),
+    "log-error-own-failure": Answer(None, {"fingerprint": str, "occurrence_count": 1, "new": True}),
     "migrate": Answer(None, {"applied": list, "current": str}),
     "reconcile-payments": Answer(None, {"applied": 0, "retried": 0, "dead": 0, "more": False}),
     "reservation-cleanup": Answer(
