@@ -22,7 +22,7 @@ from local.demo.stage import Stage
 WHOLE_S = 90.0
 SHORTEST_OVERTIME_S = 60.0
 BUYERS_AT_ONCE = 16
-MEMBERS_AT_ONCE = 4  # who come for a class
+MEMBERS_AT_ONCE = 6
 HASTY = 0.15  # of the buyers ask once, and leave where they get no answer
 TEMPERS = {
     Temper.PAYS: 54,
@@ -75,8 +75,8 @@ class Siege:
     async def run(self) -> None:
         """Until time is over, every buyer has left and whatever was killed is up again."""
         title = (
-            f"{BUYERS_AT_ONCE} buyers and {MEMBERS_AT_ONCE} members at a time for {self.seconds:.0f} s: they hold, pay,"
-            " book with credits or on arrival, move, cancel, walk away. kill -9 of everything at random moments,"
+            f"{BUYERS_AT_ONCE} buyers at a time, and {MEMBERS_AT_ONCE} who come for a class, for {self.seconds:.0f} s: they"
+            " hold, pay, book with credits or on arrival, move, cancel, walk away. kill -9 of everything at random moments,"
             " connections cut at every statement, Stripe in a storm."
         )
         sale, kills = self.stage.sale, self.stage.kills

@@ -37,6 +37,13 @@ DELIVERIES = """
         'SET attempts = o.attempts + 1', 'SET status = ''delivered'', attempts = o.attempts + 1'
     ); END $$;
 """
+CREDITS = """
+    CREATE OR REPLACE FUNCTION spend_credits(p_user_id text, p_credits integer, p_booking_id uuid, p_reason text)
+    RETURNS boolean LANGUAGE sql AS 'SELECT true';
+"""
+SEATS_OF_THE_CANCELLED = """
+    CREATE OR REPLACE FUNCTION give_back_seats(p_booking_id uuid) RETURNS void LANGUAGE sql AS '';
+"""
 
 
 def command(state: Path, seconds: float, *more: str) -> list[str]:
@@ -109,6 +116,13 @@ def test_a_siege_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number
         pytest.param(REFUNDS, 45, "who has paid is seated or has the money back", id="refunds"),
         pytest.param(
             DELIVERIES, 45, "every booking and every refund is told once, and audited", id="deliveries"
+        ),
+        pytest.param(CREDITS, SECONDS, "credits are spent once, and the balance is its ledger", id="credits"),
+        pytest.param(
+            SEATS_OF_THE_CANCELLED,
+            45,
+            "seats that are given back can be sold again",
+            id="seats of the cancelled",
         ),
     ],
 )
