@@ -17,7 +17,7 @@ from runtime.observability import logger
 from runtime.outbox_kick import lambda_client
 from runtime.settings import Settings, load
 
-BURST = 20
+BURST = 50
 PAUSE_SECONDS = 10.0
 # Failures of so many kinds are told apart; beyond them whatever was quiet the longest is forgotten.
 REMEMBERED = 100
