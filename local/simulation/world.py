@@ -172,7 +172,8 @@ class World:
         self.holds.setdefault(
             step["hold"], Held(answer.body["id"], answer.body["token"], answer.body["amount"])
         )
-        if self.bookings.is_alone() and (closed := await self.bookings.records.legacy(slots)):
+        granted_now = "idempotent-replayed" not in {name.lower() for name in answer.headers}
+        if granted_now and self.bookings.is_alone() and (closed := await self.bookings.records.legacy(slots)):
             self.wrong.append(f"legacy slots are not sold: {sorted(closed)} were held")
 
     async def _hold_again(self, step: Step) -> None:
