@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -22,6 +23,7 @@ JOBS = ("reservation-cleanup", "deliver-outbox", "reconcile-payments")
 INVOKE_PATIENCE_S = 60.0
 SETTLE_PATIENCE_S = 90.0
 LOOKS_AGAIN_S = 0.3
+LEASES_END_EVERY_S = 6.0  # whoever lives is done with Stripe by then
 
 
 @dataclass
@@ -67,6 +69,21 @@ class Sale:
         holds = [buyer.reservation_id for buyer in buyers]
         self.ended_by_force.update(holds)
         self.counts["holds ended by force"] += await self.operator.end_by_force(holds)
+
+    @asynccontextmanager
+    async def leases_of_the_dead_end(self) -> AsyncGenerator[None]:
+        """Every few seconds meanwhile: a buyer who waits for one would wait for most of a minute."""
+
+        async def end_them() -> None:
+            while True:
+                await asyncio.sleep(LEASES_END_EVERY_S)
+                await self.operator.let_leases_end()
+
+        ending = asyncio.create_task(end_them())
+        try:
+            yield
+        finally:
+            ending.cancel()
 
     async def clean_up(self) -> None:
         """Run reservation-cleanup to its end."""

@@ -46,7 +46,7 @@ class StudioStory:
             f" of them with a card form open that they submit as well; {BY_CARD} pay. Connections are cut between any two"
             f" statements, {ENVIRONMENTS_KILLED} environments killed -9."
         )
-        async with sale.programme.scene(title, self._so_far):
+        async with sale.programme.scene(title, self._so_far), sale.leases_of_the_dead_end():
             await studio.shown()
             evenings = studio.at(EVENING)
             visits = [
