@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import requests
@@ -191,6 +192,20 @@ def notification_is_sent_and_it_dies(cloud: Cloud) -> None:
     ]
     assert len(headers) == 2
     assert len({one["holdfast-delivery"] for one in headers}) == 1
+
+
+def issue_is_made_and_it_dies(cloud: Cloud) -> None:
+    """Looked for again, the tracker has one issue."""
+    message = f"broken {uuid4().hex}"
+    report = {"message": message, "severity": "error", "fingerprint": [message]}
+    assert cloud.call("POST", "/log-error/", report).status_code == 202
+    cloud.die_at("outbox.after-issue")
+    assert_died(cloud, cloud.invoke("deliver-outbox"))
+    cloud.leases_over()
+    assert cloud.invoke("deliver-outbox").json()["delivered"] == 1
+    url = f"{cloud.stack['github_api_url']}/repos/holdfast/local/issues?state=all&per_page=100"
+    assert [message in issue["title"] for issue in requests.get(url, timeout=10).json()].count(True) == 1
+    assert cloud.value("SELECT issue_url FROM error_groups WHERE title = %s", message)
 
 
 def refund_is_made_and_it_dies(point: str) -> Story:
@@ -437,6 +452,7 @@ STORIES: dict[str, tuple[str, Story]] = {
     "reconcile.stray-closed": ("reconcile.stray-closed", reconciliation_dies_after_closing_a_stray),
     "replay.reopened": ("replay.reopened", replay_dies),
     "outbox.after-notification": ("outbox.after-notification", notification_is_sent_and_it_dies),
+    "outbox.after-issue": ("outbox.after-issue", issue_is_made_and_it_dies),
     "outbox.after-refund": ("outbox.after-refund", refund_is_made_and_it_dies("outbox.after-refund")),
     "change.committed": ("change.committed", booking_is_cancelled_and_it_dies),
     "close.after-stripe, in a booking": ("close.after-stripe", booking_goes_on("close.after-stripe")),
