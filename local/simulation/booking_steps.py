@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from local.simulation.steps import CUSTOMERS, FREE, MODES, NEWEST, SLOTS, TOGETHER, PaymentSteps, Step
 
 USERS = 2
-DISPUTED, NEARER = 0.4, 0.3  # of the sales that are told as a whole
+DISPUTED, NEARER, REFUNDED = 0.4, 0.3, 0.2  # of the sales that are told as a whole
 AT_ONCE = 0.4  # of those who book otherwise have just held
 HELD_BEFORE = 0.6  # of the changes of a price
 BEGUN = 0.4  # of those have begun to pay
@@ -202,6 +202,9 @@ class BookingSteps(PaymentSteps):
             hours = chance.choice(HOURS_LEFT[1:])
             self.coming += [{"do": "begin", "slot": hold["slots"][0], "hours": hours}]
             self.coming += [self.move() | same | {"version": "right", "item": 0}]
+        if chance.random() < REFUNDED:
+            again = self.refund_booking() | same | {"part": 0.3, "key": 1}
+            self.coming += [again, dict(again)]
         self.coming += [self.changes(hold["hold"])]
         return hold
 
@@ -229,6 +232,7 @@ class BookingSteps(PaymentSteps):
             lambda: self.changes(booked["hold"])["steps"],
             lambda: [*self.changes(booked["hold"])["steps"], self.dispute() | same, self.deliver(), {"do": "outbox"}],
             lambda: [self.refund_booking() | same for _ in range(3)],
+            lambda: [self.refund_booking() | same | {"part": 0.3, "key": 1} for _ in range(2)],
             lambda: [self.move(slot), self.move(slot), self.hold(slot)],
             lambda: [self.move(TOGETHER - 1) | {"version": "right"} for _ in range(4)],
             lambda: [self.move(slot), self.move(other), self.hold(slot), self.hold(other)],
