@@ -92,4 +92,12 @@ def _run(context: Any) -> Generator[tuple[str, Budget]]:
             count("JobFailed")
             logger.exception("the run failed")
             report_failure(failure, context)
+            _scrub_arguments(failure)
             raise
+
+
+def _scrub_arguments(failure: Exception) -> None:
+    """Lambda logs what is raised here, and the queue of failed invocations keeps it."""
+    from domain.scrubbing import scrub  # noqa: PLC0415 - a cold start need not compile its expressions
+
+    failure.args = tuple(scrub(part) if isinstance(part, str) else part for part in failure.args)

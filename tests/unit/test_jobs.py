@@ -61,6 +61,18 @@ def test_a_failed_run_fails(logs: Logs) -> None:
     assert logs.metrics()[0]["JobFailed"] == [1.0]
 
 
+def test_what_a_failed_run_raises_tells_no_secret(logs: Logs) -> None:
+    """Lambda writes it into the log, and keeps it with the failed invocation."""
+
+    @job
+    def handler(request_id: str, budget: Budget) -> Mapping[str, Any]:
+        raise ValueError("no mail to ada@example.com")
+
+    with pytest.raises(ValueError, match=r"no mail to \[email\]"):
+        handler({}, Context())
+    assert "ada@" not in logs.text
+
+
 def test_a_missing_setting_is_one_line(logs: Logs) -> None:
     """A run that cannot start says why in one line, without a stack."""
 
