@@ -18,7 +18,7 @@ class _Maker(BookingSteps):
         super().__init__(seed)
         self.acts: Sequence[tuple[float, Callable[[], Step]]] = (
             (12, self.hold),
-            (14, self.pay),
+            (14, self.pay_again),
             (16, self.confirm),
             (22, self.deliver),
             (3, self.cancel),

@@ -23,6 +23,7 @@ CUSTOMERS = 4
 NEWEST = [0.999, 0.96, 0.92, 0.88, 0.84]  # events
 WHOLE_STORY = 0.7  # of the holds that end by force, their seats are taken and they are paid
 PAID_ONCE = 0.8  # of those who have tried a card that works try no other
+TRIES_AGAIN = 0.7  # of those whose payment came to grief
 REMEMBERED = 6  # holds: of older ones nothing new is heard
 MODES = ("payment_intent", "checkout_session")
 METHODS = (
@@ -126,6 +127,14 @@ class PaymentSteps:
         if step["do"] == "pay" and step["hold"] not in self.asked_to_pay:
             self.asked_to_pay.append(step["hold"])
         return self.called(step)
+
+    def pay_again(self) -> Step:
+        """A payment; where that came to grief its buyer tries again, once whoever has died has lost its lease."""
+        step = self.pay()
+        if step["do"] == "pay" and step.keys() & {"dies", "stripe"} and self.chance.random() < TRIES_AGAIN:
+            again = {"do": "pay", "hold": step["hold"], "mode": step["mode"], "key": step["key"]}
+            self.coming = [{"do": "wait"}, again]
+        return step
 
     def confirm(self) -> Step:
         step = {"do": "confirm", "method": self.chance.choice(METHODS), "fails": self.chance.random() < 0.2}
