@@ -195,7 +195,7 @@ def cancel(reservation_id: UUID, token: str | None, context: Mapping[str, str | 
                     raise refusals.AlreadyPaid
                 case Closed.REFUNDED:
                     kick_outbox(settings.deliver_outbox_function)
-                case Closed.KEPT | Closed.UNANSWERED:
+                case Closed.KEPT | Closed.UNANSWERED | Closed.DETACHED:
                     raise refusals.PaymentProviderUnavailable(
                         "The payment is not settled yet; ask again.", retry_after=30
                     )
