@@ -208,6 +208,25 @@ class BookingSteps(PaymentSteps):
         self.coming += [self.changes(hold["hold"])]
         return hold
 
+    def rush(self) -> Step:
+        """Three bookings that all want to be in the smallest slot."""
+        customers = self.chance.sample(range(CUSTOMERS), k=3)
+        holds = [self.hold(slot, customer) for slot, customer in zip((0, 1, 0), customers, strict=True)]
+        booked = [self.book(hold["hold"]) | {"method": "pay_on_arrival"} for hold in holds]
+        moves: list[Step] = [
+            {
+                "do": "move",
+                "hold": hold["hold"],
+                "slot": TOGETHER - 1,
+                "item": 0,
+                "version": "right",
+                "who": "token",
+            }
+            for hold in holds
+        ]
+        self.coming = [*holds[1:], *booked, {"do": "at once", "steps": moves}]
+        return holds[0]
+
     def changes(self, hold: int) -> Step:
         """Several changes of one booking at once."""
         kinds = (self.cancel_booking, self.cancel_booking, self.move, self.move, self.refund_booking)
