@@ -34,7 +34,7 @@ class _Maker(BookingSteps):
             (2.5, self.dispute),
             (3, self.decide),
             (2.5, self.settle),
-            (1, lambda: self.about_a_hold({"do": "second intent", "paid": self.chance.random() < 0.5})),
+            (1.5, self.second_intent),
             (3, self.end_by_force),
             (1.5, self.clock),
             (0.6, self.begin),

@@ -172,6 +172,16 @@ class PaymentSteps:
             self.coming += [{"do": "dispute", "inquiry": False} | same, newest, {"do": "outbox"}]
         return step
 
+    def second_intent(self) -> Step:
+        """As if Stripe had forgotten a key; its hold may end before anybody hears of it."""
+        step = self.about_a_hold(
+            {"do": "second intent", "paid": self.chance.random() < 0.5}, self.asked_to_pay
+        )
+        if step["do"] == "second intent" and self.chance.random() < WHOLE_STORY:
+            over: Step = {"do": "expire", "hold": step["hold"]}
+            self.coming = [over, {"do": "cleanup"}, {"do": "reconcile"}, {"do": "deliver", "picks": NEWEST}]
+        return step
+
     def refund(self) -> Step:
         return self.about_a_hold({"do": "refund", "part": self.chance.choice((0.3, 0.5, 1.0))}, self.paid)
 
