@@ -24,8 +24,8 @@ def test_a_seed_makes_the_same_steps_again() -> None:
 
 
 def test_everything_that_can_happen_happens() -> None:
-    """Ten thousand steps have every kind of act, alone or at once with others, and every way to break it."""
-    steps = [act for step in make_steps("kinds", 10_000) for act in (step, *step.get("steps", ()))]
+    """Twenty thousand steps have every kind of act, alone or at once with others, and every way to break it."""
+    steps = [act for step in make_steps("kinds", 20_000) for act in (step, *step.get("steps", ()))]
     kinds = {step["do"] for step in steps}
     deaths = {point for step in steps for point in step.get("dies", ())}
 
@@ -41,7 +41,7 @@ def test_everything_that_can_happen_happens() -> None:
     assert {step["stripe"][0] for step in steps if "stripe" in step} == {
         *("timeout before", "timeout after", "429", "500")
     }
-    assert size_of(make_steps("kinds", 10_000)) > 10_000
+    assert size_of(make_steps("kinds", 20_000)) > 20_000
 
 
 def test_somebody_may_die_at_every_kill_point() -> None:
