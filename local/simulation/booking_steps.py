@@ -211,7 +211,10 @@ class BookingSteps(PaymentSteps):
     def rush(self) -> Step:
         """Three bookings that all want to be in the smallest slot."""
         customers = self.chance.sample(range(CUSTOMERS), k=3)
-        holds = [self.hold(slot, customer) for slot, customer in zip((0, 1, 0), customers, strict=True)]
+        holds: list[Step] = [
+            self.hold(slot, customer) | {"slots": [slot], "units": 1}
+            for slot, customer in zip((0, 1, 0), customers, strict=True)
+        ]
         booked = [self.book(hold["hold"]) | {"method": "pay_on_arrival"} for hold in holds]
         moves: list[Step] = [
             {
@@ -224,8 +227,9 @@ class BookingSteps(PaymentSteps):
             }
             for hold in holds
         ]
-        self.coming = [*holds[1:], *booked, {"do": "at once", "steps": moves}]
-        return holds[0]
+        room: list[Step] = [{"do": "capacity", "slot": slot, "room": [4, 4]} for slot in (0, 1)]
+        self.coming = [room[1], *holds, *booked, {"do": "at once", "steps": moves}]
+        return room[0]
 
     def changes(self, hold: int) -> Step:
         """Several changes of one booking at once."""

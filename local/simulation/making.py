@@ -52,7 +52,7 @@ class _Maker(BookingSteps):
             (1, self.price),
             (3, self.sale),
             (0.6, self.greed),
-            (0.5, self.rush),
+            (0.8, self.rush),
             (7, self.quarrel),
         )
 

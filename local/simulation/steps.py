@@ -22,6 +22,7 @@ SLOT_WEIGHTS = (5, 5, 5, 3, 1)
 CUSTOMERS = 4
 NEWEST = [0.999, 0.96, 0.92, 0.88, 0.84]  # events
 WHOLE_STORY = 0.7  # of the holds that end by force, their seats are taken and they are paid
+OVER_BEFORE = 0.25  # of them are over already
 PAID_ONCE = 0.8  # of those who have tried a card that works try no other
 TRIES_AGAIN = 0.7  # of those whose payment came to grief
 REMEMBERED = 6  # holds: of older ones nothing new is heard
@@ -163,7 +164,12 @@ class PaymentSteps:
         """Late money: others take the seats of a hold that is gone, and then it is paid; it may be disputed as well."""
         chance = self.chance
         step = self.about_a_hold({"do": "end by force"}, self.asked_to_pay)
-        if step["do"] == "hold" or chance.random() > WHOLE_STORY:
+        if step["do"] == "hold":
+            return step
+        if chance.random() < OVER_BEFORE:
+            self.coming = [step, {"do": "cleanup"}]
+            return {"do": "expire", "hold": step["hold"]}
+        if chance.random() > WHOLE_STORY:
             return step
         same, newest = {"hold": step["hold"]}, {"do": "deliver", "picks": NEWEST}
         others = [self.hold(self.slot_of[step["hold"]]) for _ in range(chance.randint(0, 3))]
