@@ -36,6 +36,7 @@ TEMPERS = {
     Temper.LATE_CANCELLED: 4,
 }
 PAID_TWICE = 0.5
+ONE_MORE = 0.5
 SEATS_LEFT = 4  # with fewer than this the hall is made larger
 MORE_SEATS = 16
 SOLD_OUT_PAUSE_S = 0.3
@@ -240,11 +241,15 @@ class Siege:
         self.failures[job] += sum(failed for _, failed in ended)
 
     async def _set_traps(self, chance: Random) -> None:
-        """At every kill point where nobody has died yet, and at one more."""
+        """At every kill point where nobody has died yet, and every other time at one more.
+
+        That one is soon come past, which takes all traps away: what is rare would never have its turn.
+        """
         points = kill_points()
         self._count_sprung_traps()
         untouched = [point for point in points if not self.stage.kills.counts[f"at {point}"]]
-        self.traps.set([*untouched, chance.choice(points)])
+        more = chance.random() < ONE_MORE or not untouched
+        self.traps.set([*untouched, *([chance.choice(points)] if more else [])])
 
     def _count_sprung_traps(self) -> None:
         self.stage.kills.counts.update(f"at {point}" for point in self.traps.sprung())
