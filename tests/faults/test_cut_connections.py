@@ -42,6 +42,9 @@ def at_every_boundary(cut: NthBoundary, story: Callable[[Callable[[], None]], No
         cut.arm(None)
 
 
+ROUNDS = 6  # of a story whose order is not always the same
+
+
 def boundaries(*batches: str) -> list[str]:
     """Every place where these batches can be cut."""
     places: list[str] = []
@@ -227,11 +230,16 @@ def test_a_cut_delivery_is_finished_by_the_next_run(app: App, cut: NthBoundary) 
             assert refund.amount == payment.hold.amount
             assert app.rows("SELECT DISTINCT status FROM outbox") == [("delivered",)]
 
-        # Both rows are under way at once, and the second run may have something left to do or not.
-        places = set(at_every_boundary(cut, story))
-    assert places >= set(boundaries("claim_outbox Sync", "settle_outbox Sync"))
-    assert any("save_refund" in place and "| COMMIT" in place for place in places)
-    assert any("save_refund" in place and "COMMIT |" in place for place in places)
+        # Both rows are under way at once: which of them the n-th boundary meets differs from time to time.
+        wanted = set(
+            boundaries("claim_outbox Sync", "settle_outbox Sync", "save_refund settle_ledger COMMIT Sync")
+        )
+        places = set[str]()
+        for _ in range(ROUNDS):
+            places |= set(at_every_boundary(cut, story))
+            if places >= wanted:
+                break
+    assert places >= wanted
     assert app.violations() == []
 
 

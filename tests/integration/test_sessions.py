@@ -45,7 +45,7 @@ def session(**claims: object) -> tuple[str, str]:
 
 
 def test_a_bearer_token_becomes_a_cookie_that_scripts_and_other_sites_cannot_use() -> None:
-    answer, cookies = call(bearer=token(sub="user-7", role="admin"))
+    answer, cookies = call(bearer=token(sub="user-7", role="admin", exp=int(time.time()) + 300))
     assert answer.status == 200
     assert list(answer.body) == ["csrf"]
     assert answer.headers["Cache-Control"] == "no-store"

@@ -25,8 +25,8 @@ TOKEN_SECRET = "a-token-secret-of-the-tests"
 
 
 def claims(**changes: object) -> dict[str, object]:
-    """A customer's claims, good for five minutes; a change to None takes a claim away."""
-    given = {"sub": "user-1", "role": "customer", "exp": int(time.time()) + 300, **changes}
+    """A customer's claims, good for longer than all tests take; a change to None takes a claim away."""
+    given = {"sub": "user-1", "role": "customer", "exp": int(time.time()) + 86400, **changes}
     return {name: value for name, value in given.items() if value is not None}
 
 
