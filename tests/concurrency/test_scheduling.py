@@ -177,7 +177,13 @@ def test_a_booking_moves_to_a_slot_before_it_goes_or_not_at_all(shop: Shop) -> N
 def test_control_a_move_that_does_not_look_again_is_an_error(shop: Shop) -> None:
     """Negative control: where a move trusts what it read before the lock, it names a slot that is gone."""
     gone = "NOT EXISTS (SELECT FROM slots WHERE id = p_slot_id) OR EXISTS ("
-    rewrite_function(shop.owner_url, "reschedule_booking", (gone, "EXISTS ("))
+    locked = "PERFORM 1 FROM slots WHERE id = ANY (v_slots) ORDER BY id"
+    rewrite_function(
+        shop.owner_url,
+        "reschedule_booking",
+        (gone, "EXISTS ("),
+        (locked, f"PERFORM pg_sleep(0.02); {locked}"),  # long enough for a slow machine to come between
+    )
 
     for _ in range(TRIES):
         answers, _ = close_while_ten_move(shop)
