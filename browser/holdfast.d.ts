@@ -205,7 +205,13 @@ export interface Reservation {
   amount: number;
   currency: string;
   items: Item[];
-  payment?: { id: string; status: string } & Record<string, unknown>;
+  payment?: {
+    payment_id: string;
+    mode: "payment_intent" | "checkout_session";
+    status: string;
+    amount: number;
+    currency: string;
+  };
   booking_id?: string;
 }
 
@@ -227,7 +233,7 @@ export interface Booking {
   id: string;
   reservation_id: string;
   status: "confirmed" | "cancelled" | "frozen" | "revoked";
-  payment_method: "pay_now" | "pay_on_arrival" | "credits";
+  payment_method: "pay_now" | "pay_on_arrival" | "credits" | "free";
   payment_status: "pending" | "paid" | "failed" | "refunded" | "partially_refunded" | "disputed" | "free";
   amount: number;
   currency: string;

@@ -38,6 +38,7 @@ from local.invocation import (
 )
 from local.journal import Journal
 from local.lambda_runtime.runtime import report
+from local.storefront import Storefront
 from local.template import LambdaFunction, load_template
 
 INVOKE_PATH = "/2015-03-31/functions/"
@@ -53,10 +54,17 @@ class _TooLarge(Exception):
 class Gateway:
     """Serves on one socket until closed."""
 
-    def __init__(self, functions: Mapping[str, LambdaFunction], backend: Backend, journal: Journal) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, LambdaFunction],
+        backend: Backend,
+        journal: Journal,
+        storefront: Storefront | None = None,
+    ) -> None:
         self.functions = functions
         self.backend = backend
         self.journal = journal
+        self.storefront = storefront
         self._server = web.Server(self._serve, access_log=None, auto_decompress=False)
         self._listener: asyncio.Server | None = None
 
@@ -77,6 +85,10 @@ class Gateway:
         try:
             if path.startswith(INVOKE_PATH):
                 return await self._invoke_api(request, path.removeprefix(INVOKE_PATH))
+            if self.storefront and request.method in ("GET", "HEAD"):
+                page = self.storefront.answer(path)
+                if page is not None:
+                    return page
             if path == "/":
                 return _json(HTTPStatus.OK, {"functions": sorted(self._url_functions())})
             name, slash, rest = path[1:].partition("/")

@@ -77,6 +77,7 @@ class Stripe:
     secret_key: str
     webhook_secrets: tuple[str, ...]
     emulated: bool
+    publishable_key: str | None
 
 
 @dataclass(frozen=True)
@@ -169,14 +170,25 @@ def choose_stripe(dotenv: Mapping[str, str], kept: Secrets, emulator_url: str) -
     """Stripe itself where .env holds a test key, else the emulator; raises SettingsError for any other key."""
     key = dotenv.get("STRIPE_SECRET_KEY", "")
     if not key:
-        return Stripe(emulator_url, kept.stripe_secret_key, (kept.stripe_webhook_secret,), emulated=True)
+        return Stripe(
+            emulator_url,
+            kept.stripe_secret_key,
+            (kept.stripe_webhook_secret,),
+            emulated=True,
+            publishable_key="pk_test_emulated",
+        )
     if not key.startswith(("sk_test_", "rk_test_")):
         raise SettingsError(
             "STRIPE_SECRET_KEY in .env is no test key (sk_test_...): this cloud takes no other"
         )
+    publishable_key = dotenv.get("STRIPE_PUBLISHABLE_KEY") or None
+    if publishable_key and not publishable_key.startswith("pk_test_"):
+        raise SettingsError("STRIPE_PUBLISHABLE_KEY in .env is no test key (pk_test_...)")
     webhook_secrets = dotenv.get("STRIPE_WEBHOOK_SECRETS") or kept.stripe_webhook_secret
     base = dotenv.get("STRIPE_API_BASE") or STRIPE_API
-    return Stripe(base, key, tuple(webhook_secrets.split(",")), emulated=False)
+    return Stripe(
+        base, key, tuple(webhook_secrets.split(",")), emulated=False, publishable_key=publishable_key
+    )
 
 
 def read_dotenv(file: Path) -> dict[str, str]:

@@ -26,6 +26,7 @@ from local.schedules import run_schedules
 from local.settings import Places, Secrets, Settings, choose_stripe, read_dotenv, write_private
 from local.sinks import Sink
 from local.state import State
+from local.storefront import Storefront
 from local.supervision import Service, port_answers
 from local.template import Template, load_template
 
@@ -122,7 +123,7 @@ class _Cloud:
 
     async def run(self, announce: Callable[[str], None]) -> None:
         self.parts.push_async_callback(self.runtime.close)
-        gateway = Gateway(self.functions, self.runtime, self.journal)
+        gateway = Gateway(self.functions, self.runtime, self.journal, Storefront(self.stripe))
         await gateway.open(self.listening)
         self.parts.push_async_callback(gateway.close)
         async with asyncio.TaskGroup() as starts:
@@ -257,6 +258,7 @@ class _Cloud:
         lines = [f"{url}\n  {commands[name]}" for name, url in self._urls().items()]
         lines += [
             "",
+            f"storefront     {self.places.base_url}/",
             f"database       {stack['database_url']}",
             f"Stripe         {self.stripe.api_base}{' (emulated)' if self.stripe.emulated else ''}",
             f"AWS            {stack['aws_endpoint_url']}",

@@ -13,6 +13,8 @@ type Cut = Literal["before", "after"]
 # ReadyForQuery ends an answer, https://www.postgresql.org/docs/current/protocol-message-formats.html; a part of one may
 # come by itself.
 END_OF_ANSWER = re.compile(rb"Z\x00\x00\x00\x05[ITE]\Z")
+# psycopg ends a pipeline with it, at times when the answer is there already; nobody waits for one of its own.
+FLUSH = b"H\x00\x00\x00\x04"
 
 
 class Proxy:
@@ -89,7 +91,7 @@ class _Pair:
     def _requests(self) -> None:
         with contextlib.suppress(OSError):
             while burst := self._client.recv(1 << 20):
-                if self._answered:
+                if self._answered and burst != FLUSH:
                     self._answered = False
                     self._proxy.round_trips += 1
                 match self._proxy.strikes(burst):
