@@ -1,6 +1,6 @@
 """`admin`: what administrators look at, and what they do again. Every route asks for the role first."""
 
-from aws_lambda_powertools.event_handler import Response
+from typing import TYPE_CHECKING, Literal
 
 from database.connection import Context
 from domain.refusals import UnknownBooking, UnknownSlot
@@ -23,6 +23,25 @@ from runtime.auth import require_admin
 from runtime.http import HttpFunction, json_response, parsed_id
 from runtime.jobs import Budget
 
+if TYPE_CHECKING:
+    from functions.admin.answers import (
+        Audit,
+        Balance,
+        Credits,
+        EndedOffering,
+        ErrorGroup,
+        Errors,
+        Offering,
+        Outbox,
+        Refreshed,
+        Replay,
+        Replayed,
+        Slot,
+        Stats,
+        WebhookEvents,
+    )
+    from runtime.answers import Answer
+
 # What a replay keeps back: the slowest event that it may have begun just before, and its answer.
 RESERVE_SECONDS = 12.0
 
@@ -37,19 +56,19 @@ def _acting(reason: str) -> Context:
 
 
 @app.get("/stats")
-def get_stats() -> Response[str]:
+def get_stats() -> "Answer[Stats]":
     require_admin(app.current_event)
     return json_response(200, service.stats())
 
 
 @app.get("/webhook-events")
-def get_webhook_events() -> Response[str]:
+def get_webhook_events() -> "Answer[WebhookEvents]":
     require_admin(app.current_event)
     return json_response(200, service.list_webhook_events(app.query_as(WebhookEventsQuery)))
 
 
 @app.post("/webhook-events/replay")
-def post_replay() -> Response[str]:
+def post_replay() -> "Answer[Replay]":
     context = _acting("replay")
     request = app.body_as(ReplayRequest)
     seconds = app.lambda_context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
@@ -57,19 +76,19 @@ def post_replay() -> Response[str]:
 
 
 @app.post("/webhook-events/<event_id>/replay")
-def post_event_replay(event_id: str) -> Response[str]:
+def post_event_replay(event_id: str) -> "Answer[Replayed]":
     context = _acting("replay")
     return json_response(200, service.replay_event(event_id, context))
 
 
 @app.get("/outbox")
-def get_outbox() -> Response[str]:
+def get_outbox() -> "Answer[Outbox]":
     require_admin(app.current_event)
     return json_response(200, service.list_outbox(app.query_as(OutboxQuery)))
 
 
 @app.post("/customers/<user_id>/credits")
-def post_credits(user_id: str) -> Response[str]:
+def post_credits(user_id: str) -> "Answer[Balance, Literal[201]]":
     context = _acting("credits")
     request, key = app.body_as(CreditsRequest), app.idempotency_key()
     answer, replayed = change_credits(parsed_user_id(user_id), request, key, context)
@@ -77,20 +96,20 @@ def post_credits(user_id: str) -> Response[str]:
 
 
 @app.get("/customers/<user_id>/credits")
-def get_credits(user_id: str) -> Response[str]:
+def get_credits(user_id: str) -> "Answer[Credits]":
     require_admin(app.current_event)
     return json_response(200, show_credits(parsed_user_id(user_id), app.query_as(PageQuery)))
 
 
 @app.get("/offerings/<slug>")
-def get_offering(slug: str) -> Response[str]:
+def get_offering(slug: str) -> "Answer[Offering]":
     require_admin(app.current_event)
     offering = catalogue.show_offering(slug)
     return json_response(200, offering, {"ETag": f'"{offering["version"]}"'})
 
 
 @app.put("/offerings/<slug>")
-def put_offering(slug: str) -> Response[str]:
+def put_offering(slug: str) -> "Answer[Offering, Literal[200, 201]]":
     context = _acting("catalogue")
     request, version = app.body_as(OfferingRequest), app.version_seen()
     is_new, offering = catalogue.put_offering(slug, request, version, context)
@@ -98,37 +117,37 @@ def put_offering(slug: str) -> Response[str]:
 
 
 @app.delete("/offerings/<slug>")
-def delete_offering(slug: str) -> Response[str]:
+def delete_offering(slug: str) -> "Answer[EndedOffering]":
     context = _acting("catalogue")
     return json_response(200, catalogue.delete_offering(slug, app.version_seen(), context))
 
 
 @app.put("/offerings/<slug>/schedule")
-def put_schedule(slug: str) -> Response[str]:
+def put_schedule(slug: str) -> "Answer[Refreshed]":
     context = _acting("schedule")
     return json_response(200, schedules.refresh(slug, app.body_as(ScheduleRequest), context))
 
 
 @app.put("/slots/<slot_id>")
-def put_slot(slot_id: str) -> Response[str]:
+def put_slot(slot_id: str) -> "Answer[Slot]":
     context = _acting("catalogue")
     known, request = parsed_id(slot_id, UnknownSlot), app.body_as(SlotRequest)
     return json_response(200, catalogue.set_slot_capacity(known, request, context))
 
 
 @app.get("/bookings/<booking_id>/audit")
-def get_audit(booking_id: str) -> Response[str]:
+def get_audit(booking_id: str) -> "Answer[Audit]":
     require_admin(app.current_event)
     return json_response(200, show_audit(parsed_id(booking_id, UnknownBooking)))
 
 
 @app.get("/errors")
-def get_errors() -> Response[str]:
+def get_errors() -> "Answer[Errors]":
     require_admin(app.current_event)
     return json_response(200, list_errors(app.query_as(ErrorsQuery)))
 
 
 @app.post("/errors/<fingerprint>/<act>")
-def post_error_act(fingerprint: str, act: str) -> Response[str]:
+def post_error_act(fingerprint: str, act: str) -> "Answer[ErrorGroup]":
     require_admin(app.current_event)
     return json_response(200, change_error(fingerprint, act))

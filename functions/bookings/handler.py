@@ -1,6 +1,6 @@
 """`bookings`: holds booked without a payment; bookings shown, listed and changed."""
 
-from aws_lambda_powertools.event_handler import Response
+from typing import TYPE_CHECKING, Literal
 
 from domain.refusals import UnknownBooking
 from domain.scrubbing import scrub
@@ -16,12 +16,16 @@ from functions.bookings.requests import (
 from runtime.auth import require_admin
 from runtime.http import HttpFunction, json_response, parsed_id
 
+if TYPE_CHECKING:
+    from functions.bookings.answers import Booking, Bookings, CancelledBooking, Refund
+    from runtime.answers import Answer
+
 app = HttpFunction()
 lambda_handler = app.lambda_handler
 
 
 @app.post("/bookings")
-def post_booking() -> Response[str]:
+def post_booking() -> "Answer[Booking, Literal[200, 201]]":
     request, key, who = app.body_as(BookingRequest), app.idempotency_key(), visitor(app)
     booked = service.book(request, who, key, acting(app, who, "books"))
     replayed = {"Idempotent-Replayed": "true"} if booked.replayed else {}
@@ -29,19 +33,19 @@ def post_booking() -> Response[str]:
 
 
 @app.get("/bookings")
-def get_bookings() -> Response[str]:
+def get_bookings() -> "Answer[Bookings]":
     require_admin(app.current_event)
     return json_response(200, service.list_bookings(app.query_as(BookingsQuery)))
 
 
 @app.get("/bookings/<booking_id>")
-def get_booking(booking_id: str) -> Response[str]:
+def get_booking(booking_id: str) -> "Answer[Booking]":
     _, answer = booking_seen_by(visitor(app), booking_id)
     return json_response(200, answer, {"ETag": f'"{answer["version"]}"'})
 
 
 @app.post("/bookings/<booking_id>/cancel")
-def post_cancel(booking_id: str) -> Response[str]:
+def post_cancel(booking_id: str) -> "Answer[CancelledBooking]":
     who = visitor(app)
     known, _ = booking_seen_by(who, booking_id)
     version, request = app.if_match(), app.body_as(CancelRequest)
@@ -50,7 +54,7 @@ def post_cancel(booking_id: str) -> Response[str]:
 
 
 @app.post("/bookings/<booking_id>/reschedule")
-def post_reschedule(booking_id: str) -> Response[str]:
+def post_reschedule(booking_id: str) -> "Answer[Booking]":
     who = visitor(app)
     known, _ = booking_seen_by(who, booking_id)
     version, request = app.if_match(), app.body_as(RescheduleRequest)
@@ -59,7 +63,7 @@ def post_reschedule(booking_id: str) -> Response[str]:
 
 
 @app.post("/bookings/<booking_id>/refunds")
-def post_refund(booking_id: str) -> Response[str]:
+def post_refund(booking_id: str) -> "Answer[Refund, Literal[202]]":
     caller = require_admin(app.current_event)
     known = parsed_id(booking_id, UnknownBooking)
     request, key = app.body_as(RefundRequest), app.idempotency_key()

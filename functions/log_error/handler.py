@@ -1,19 +1,21 @@
 """`log-error`: what went wrong in a page, or in a function of ours, which hands its failure over asynchronously."""
 
 from collections.abc import Mapping
-from typing import Any
-
-from aws_lambda_powertools.event_handler import Response
+from typing import TYPE_CHECKING, Any, Literal
 
 from functions.log_error.service import ErrorReport, OwnFailure, record
 from runtime.http import HttpFunction, json_response
 from runtime.jobs import task
 
+if TYPE_CHECKING:
+    from functions.log_error.answers import Counted
+    from runtime.answers import Answer
+
 app = HttpFunction(max_body_bytes=64 * 1024)
 
 
 @app.post("/")
-def post_error() -> Response[str]:
+def post_error() -> "Answer[Counted, Literal[202]]":
     answer = record(app.body_as(ErrorReport), app.request_id, app.client_address())
     return json_response(202, answer)
 

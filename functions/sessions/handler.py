@@ -1,16 +1,20 @@
 """`sessions`: exchanges a bearer token for the HttpOnly cookie that pages use, and ends it."""
 
-from aws_lambda_powertools.event_handler import Response
+from typing import TYPE_CHECKING
 
 from functions.sessions import service
 from runtime.http import HttpFunction, json_response
+
+if TYPE_CHECKING:
+    from functions.sessions.answers import Ended, Session
+    from runtime.answers import Answer
 
 app = HttpFunction()
 lambda_handler = app.lambda_handler
 
 
 @app.post("/")
-def post_session() -> Response[str]:
+def post_session() -> "Answer[Session]":
     csrf, cookie = service.begin(app.current_event)
     answer = json_response(200, {"csrf": csrf}, service.NOT_CACHED)
     answer.cookies.append(cookie)
@@ -18,7 +22,7 @@ def post_session() -> Response[str]:
 
 
 @app.delete("/")
-def delete_session() -> Response[str]:
+def delete_session() -> "Answer[Ended]":
     answer = json_response(200, {"status": "ended"}, service.NOT_CACHED)
     answer.cookies.append(service.end(app.current_event))
     return answer
