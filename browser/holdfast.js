@@ -80,6 +80,7 @@ function callsOf(address, { tab, scrub, clock, trail }) {
 
   async function ask(name, method, path, call) {
     const began = performance.now();
+    const [signal, done] = within(TRY_MS);
     const told = (outcome) => {
       const ms = Math.round(performance.now() - began);
       trail.add("call", `${method} /${name}${path.split("?")[0]}`, { ...outcome, ms });
@@ -90,7 +91,7 @@ function callsOf(address, { tab, scrub, clock, trail }) {
         headers: { ...headersOf(method, call), ...call.headers },
         body: call.body && JSON.stringify(call.body),
         cache: "no-store",
-        signal: AbortSignal.timeout(TRY_MS),
+        signal,
       });
       clock.heard(response.headers.get("Date"), began, performance.now());
       const text = await response.text();
@@ -100,7 +101,9 @@ function callsOf(address, { tab, scrub, clock, trail }) {
     } catch (failure) {
       if (failure instanceof Problem) throw failure;
       told({ failure: failure.name });
-      throw new Unreachable(name, failure.name === "TimeoutError");
+      throw new Unreachable(name, signal.aborted);
+    } finally {
+      done();
     }
   }
 
@@ -164,6 +167,13 @@ function callsOf(address, { tab, scrub, clock, trail }) {
       scrub.learn(token);
     },
   };
+}
+
+// What ends a call after so many milliseconds, its body included, and what takes that back.
+function within(milliseconds) {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(), milliseconds);
+  return [controller.signal, () => clearTimeout(timer)];
 }
 
 // A throttled Lambda (429 without a problem) has not run at all; our own limits mean what they say.
@@ -442,6 +452,7 @@ function errorsOf(url, { scrub, trail, release }) {
 
   // Nobody is told of a report that fails: that could go on for ever.
   async function report(error, options = {}) {
+    const [signal, done] = within(TRY_MS);
     try {
       if (error instanceof Object) {
         if (known.has(error)) return;
@@ -459,9 +470,11 @@ function errorsOf(url, { scrub, trail, release }) {
       const body = whole.length > LONGEST.report ? JSON.stringify({ ...told, context: {} }) : whole;
       heldBack = 0;
       const headers = { "Content-Type": "application/json" };
-      await fetch(url, { method: "POST", headers, body, keepalive: true, signal: AbortSignal.timeout(TRY_MS) });
+      await fetch(url, { method: "POST", headers, body, keepalive: true, signal });
     } catch {
       // As above.
+    } finally {
+      done();
     }
   }
 

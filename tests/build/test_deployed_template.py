@@ -27,6 +27,7 @@ ASYNCHRONOUS = {
     "DeliverOutboxFunction",
     "ReconcilePaymentsFunction",
     "SealAuditFunction",
+    "CheckPromisesFunction",
     "MigrateFunction",
 }
 
@@ -108,7 +109,7 @@ def test_a_function_url_lets_pages_send_and_read_the_headers_they_need(name: str
         *("Content-Type", "Authorization", "Idempotency-Key", "X-Idempotency-Key"),
         *("X-Reservation-Token", "X-CSRF-Token", "If-Match"),
     ]
-    assert cors["ExposeHeaders"] == ["ETag", "Retry-After", "Idempotent-Replayed", "X-Request-Id"]
+    assert cors["ExposeHeaders"] == ["ETag", "Retry-After", "Idempotent-Replayed", "X-Request-Id", "Date"]
     # Every method that a route takes. Not OPTIONS: the URL answers those itself, and refuses a list that holds it.
     app = importlib.import_module(FUNCTIONS[name]["Handler"].removesuffix(".lambda_handler")).app
     assert set(cors["AllowMethods"]) == {method for method, _ in app._methods}

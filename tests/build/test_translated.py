@@ -34,7 +34,7 @@ CORS = {
         *("Content-Type", "Authorization", "Idempotency-Key", "X-Idempotency-Key"),
         *("X-Reservation-Token", "X-CSRF-Token", "If-Match"),
     ],
-    "ExposeHeaders": ["ETag", "Retry-After", "Idempotent-Replayed", "X-Request-Id"],
+    "ExposeHeaders": ["ETag", "Retry-After", "Idempotent-Replayed", "X-Request-Id", "Date"],
     "MaxAge": 600,
 }
 # Called by nothing but a deploy, which it does not wait for.
