@@ -3,10 +3,10 @@
 from functools import cache
 
 from database.connection import Database
-from runtime.settings import StripeSettings, load
+from runtime.settings import StripeSettings, credential
 
 
 @cache
 def admin_database() -> Database:
     """The one connection of this execution environment."""
-    return Database(load(StripeSettings).database_url)
+    return Database(credential(StripeSettings, "database_url"))

@@ -22,7 +22,7 @@ from payments.applying import apply_event
 from runtime.cursors import cursor_of, parsed_cursor
 from runtime.jobs import Budget
 from runtime.kill_points import kill_point
-from runtime.settings import StripeSettings, load
+from runtime.settings import StripeSettings, credential, load
 from stripe_gateway.gateway import StripeGateway
 
 EVENT_STATUSES: tuple[str, ...] = get_args(EventStatus.__value__)
@@ -34,8 +34,9 @@ REPLAY_BATCH = 100
 
 @cache
 def _gateway() -> StripeGateway:
-    settings = load(StripeSettings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(
+        credential(StripeSettings, "stripe_secret_key"), load(StripeSettings).stripe_api_base
+    )
 
 
 def stats() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functions.bookings.connections import Settings, bookings_database
 from runtime.auth import signed_in_at_all
 from runtime.http import HttpFunction, parsed_id
 from runtime.observability import identify
-from runtime.settings import load
+from runtime.settings import accepted, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,9 @@ class Visitor:
 
     def has_token_of(self, reservation_id: str) -> bool:
         """Whether the token that was sent is this reservation's."""
-        return bool(self.token) and token_matches(
-            reservation_id, self.token or "", load(Settings).token_secret
+        return bool(self.token) and any(
+            token_matches(reservation_id, self.token or "", secret)
+            for secret in accepted(load(Settings), "token_secret")
         )
 
     def may_see(self, reservation_id: str, user_id: str | None) -> bool:

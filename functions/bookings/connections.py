@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from database.connection import Database
 from domain.booking import CancelPolicy, parse_cancel_policy
-from runtime.settings import PaymentSettings, load
+from runtime.settings import PaymentSettings, credential, load
 from stripe_gateway.gateway import StripeGateway
 
 
@@ -21,11 +21,10 @@ class Settings(PaymentSettings):
 @cache
 def bookings_database() -> Database:
     """The one connection of this execution environment."""
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 @cache
 def bookings_gateway() -> StripeGateway:
     """Stripe, whom only a hold with an open payment needs."""
-    settings = load(Settings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(credential(Settings, "stripe_secret_key"), load(Settings).stripe_api_base)

@@ -24,7 +24,7 @@ from runtime.http import dump
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
 from runtime.outbox_kick import kick_outbox
-from runtime.settings import Minutes, PaymentSettings, load
+from runtime.settings import Minutes, PaymentSettings, accepted, credential, load
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway, StripePayment, load_sdk
 
@@ -66,20 +66,20 @@ class Answered:
 
 @cache
 def _database() -> Database:
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 @cache
 def _gateway() -> StripeGateway:
-    settings = load(Settings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(credential(Settings, "stripe_secret_key"), load(Settings).stripe_api_base)
 
 
 def pay(request: PaymentRequest, token: str | None, key: str | None, context: Context) -> Answered:
     """The one live payment of the hold, made now or already there."""
     settings = load(Settings)
     reservation_id = str(request.reservation_id)
-    if not token or not token_matches(reservation_id, token, settings.token_secret):
+    secrets = accepted(settings, "token_secret")
+    if not token or not any(token_matches(reservation_id, token, secret) for secret in secrets):
         raise refusals.UnknownReservation
     identify(reservation_id=reservation_id)
     begun = _begin(request, key, context)

@@ -26,7 +26,7 @@ from payments.ledger import enter_refunds
 from runtime.jobs import Budget
 from runtime.kill_points import kill_point
 from runtime.observability import count, logger
-from runtime.settings import StripeSettings, load
+from runtime.settings import StripeSettings, credential, load
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway
 
@@ -59,16 +59,14 @@ class DeliveryRefused(Exception):
 
 @cache
 def _database() -> Database:
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 @cache
 def _gateway() -> StripeGateway:
-    settings = load(Settings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(credential(Settings, "stripe_secret_key"), load(Settings).stripe_api_base)
 
 
-@cache
 def _tracker() -> Tracker | None:
     settings = load(Settings)
     if not settings.github_repository:

@@ -7,7 +7,7 @@ from database.connection import Database
 from database.readiness import latest_migration
 from domain.refusals import Refusal
 from runtime.inbox import inbox_answers
-from runtime.settings import DatabaseSettings, load
+from runtime.settings import DatabaseSettings, credential, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
 EXPECTED_MIGRATION = "0027_older_bookings_by_offering.sql"
@@ -23,7 +23,7 @@ class Settings(DatabaseSettings):
 
 @cache
 def _database() -> Database:
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 def readiness() -> tuple[bool, dict[str, Any]]:

@@ -14,7 +14,7 @@ from domain.refusals import TooManyRequests
 from domain.scrubbing import scrub, scrub_context
 from runtime.observability import count
 from runtime.sentry import send_to_sentry
-from runtime.settings import DatabaseSettings, load
+from runtime.settings import DatabaseSettings, credential, load
 
 # Errors that nobody has reported before, which one address may bring in an hour. A page has a few; a known one is counted
 # whoever brings it, and however often.
@@ -57,7 +57,7 @@ class OwnFailure(ErrorReport):
 
 @cache
 def _database() -> Database:
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 def record(report: ErrorReport, request_id: str, address: str | None = None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from runtime.jobs import Budget
 from runtime.kill_points import kill_point
 from runtime.observability import count, logger
 from runtime.outbox_kick import kick_outbox
-from runtime.settings import StripeSettings, load
+from runtime.settings import StripeSettings, credential, load
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway
 
@@ -44,13 +44,14 @@ type Result = dict[str, Any]
 
 @cache
 def _database() -> Database:
-    return Database(load(StripeSettings).database_url)
+    return Database(credential(StripeSettings, "database_url"))
 
 
 @cache
 def _gateway() -> StripeGateway:
-    settings = load(StripeSettings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(
+        credential(StripeSettings, "stripe_secret_key"), load(StripeSettings).stripe_api_base
+    )
 
 
 def reconcile(request_id: str, budget: Budget) -> Result:

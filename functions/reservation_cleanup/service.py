@@ -14,7 +14,7 @@ from payments.closing import CLOSE_LEASE, Closed, close_payment
 from runtime.jobs import Budget
 from runtime.observability import count, logger
 from runtime.outbox_kick import kick_outbox
-from runtime.settings import PaymentSettings, load
+from runtime.settings import PaymentSettings, credential, load
 from stripe_gateway.gateway import StripeGateway
 
 UNPAID_BATCH = 500
@@ -25,13 +25,14 @@ PAID_BATCH = 8
 
 @cache
 def _database() -> Database:
-    return Database(load(PaymentSettings).database_url)
+    return Database(credential(PaymentSettings, "database_url"))
 
 
 @cache
 def _gateway() -> StripeGateway:
-    settings = load(PaymentSettings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(
+        credential(PaymentSettings, "stripe_secret_key"), load(PaymentSettings).stripe_api_base
+    )
 
 
 def clean_up(request_id: str, budget: Budget) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from payments.closing import CLOSE_LEASE, Closed, close_payment
 from runtime.cursors import cursor_of, parsed_cursor
 from runtime.observability import count, identify
 from runtime.outbox_kick import kick_outbox
-from runtime.settings import Minutes, PaymentSettings, load
+from runtime.settings import Minutes, PaymentSettings, accepted, credential, load
 from stripe_gateway.gateway import StripeGateway
 
 # A full slot whose seats wait only for payments that Stripe can end: worth asking, but not worth a buyer's patience.
@@ -43,20 +43,21 @@ class Settings(PaymentSettings):
 
 @cache
 def _database() -> Database:
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 @cache
 def _gateway() -> StripeGateway:
-    settings = load(Settings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(credential(Settings, "stripe_secret_key"), load(Settings).stripe_api_base)
 
 
 @cache
 def _hasty_gateway() -> StripeGateway:
-    settings = load(Settings)
     return StripeGateway(
-        settings.stripe_secret_key, settings.stripe_api_base, seconds_a_try=HASTY_SECONDS_A_TRY, retries=0
+        credential(Settings, "stripe_secret_key"),
+        load(Settings).stripe_api_base,
+        seconds_a_try=HASTY_SECONDS_A_TRY,
+        retries=0,
     )
 
 
@@ -206,7 +207,8 @@ def cancel(reservation_id: UUID, token: str | None, context: Mapping[str, str | 
 
 
 def _require_token(reservation_id: UUID, token: str | None) -> None:
-    if not token or not token_matches(str(reservation_id), token, load(Settings).token_secret):
+    secrets = accepted(load(Settings), "token_secret")
+    if not token or not any(token_matches(str(reservation_id), token, secret) for secret in secrets):
         raise refusals.UnknownReservation
     identify(reservation_id=str(reservation_id))
 

@@ -10,7 +10,7 @@ from database import audit
 from database.connection import Database
 from database.jobs import finish_job
 from runtime.jobs import Budget
-from runtime.settings import DatabaseSettings, load
+from runtime.settings import DatabaseSettings, credential, load
 
 BATCH = 2000
 
@@ -24,7 +24,7 @@ class Settings(DatabaseSettings):
 
 @cache
 def _database() -> Database:
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 def seal(request_id: str, budget: Budget) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from payments.applying import apply_event
 from runtime.inbox import show_again_in
 from runtime.jobs import Budget
 from runtime.observability import count, logger
-from runtime.settings import StripeSettings, load
+from runtime.settings import StripeSettings, credential, load
 from stripe_gateway.gateway import StripeGateway
 
 # A message that failed waits as long again as all its tries have taken so far, and the queue's own 300 s at most: an
@@ -27,13 +27,12 @@ class Settings(StripeSettings):
 
 @cache
 def _database() -> Database:
-    return Database(load(Settings).database_url)
+    return Database(credential(Settings, "database_url"))
 
 
 @cache
 def _gateway() -> StripeGateway:
-    settings = load(Settings)
-    return StripeGateway(settings.stripe_secret_key, settings.stripe_api_base)
+    return StripeGateway(credential(Settings, "stripe_secret_key"), load(Settings).stripe_api_base)
 
 
 def apply_messages(records: Sequence[Mapping[str, Any]], request_id: str, budget: Budget) -> list[str]:

@@ -7,6 +7,7 @@ import importlib
 import secrets
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,7 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from domain.identity import Caller, Role, caller_of, csrf_matches, session_claims, session_key
 from domain.refusals import Csrf, Forbidden, Unauthenticated
-from runtime.settings import Settings, load
+from runtime.settings import Settings, accepted, load
 
 if TYPE_CHECKING:
     from runtime.jwks import KeySet
@@ -60,10 +61,11 @@ class AuthSettings(Settings):
             raise ValueError("nothing signs a session: set it, or JWT_SECRET")
         return secret
 
-    @property
-    def session_key(self) -> str:
-        """What session cookies are signed with."""
-        return self.jwt_secret or session_key(self.token_secret or "")
+    def session_keys(self) -> Iterator[str]:
+        """What session cookies are signed with: the first for a new one, any for one that is shown."""
+        if self.jwt_secret:
+            return accepted(self, "jwt_secret")
+        return map(session_key, accepted(self, "token_secret"))
 
 
 def signed_in(event: LambdaFunctionUrlEvent) -> Caller:
@@ -94,7 +96,7 @@ def by_bearer(event: LambdaFunctionUrlEvent) -> Caller | None:
     if scheme.lower() != "bearer":
         return None
     settings = load(AuthSettings)
-    return _verified(token.strip(), settings.jwt_secret)
+    return _verified(token.strip(), accepted(settings, "jwt_secret") if settings.jwt_secret else ())
 
 
 def begin_session(caller: Caller) -> tuple[str, Caller]:
@@ -110,7 +112,7 @@ def begin_session(caller: Caller) -> tuple[str, Caller]:
     _import_jwt()
     from runtime import tokens  # noqa: PLC0415 - imports PyJWT
 
-    return tokens.signed(claims, settings.session_key), caller_of(claims)
+    return tokens.signed(claims, next(settings.session_keys())), caller_of(claims)
 
 
 def _by_cookie(event: LambdaFunctionUrlEvent) -> Caller:
@@ -120,7 +122,7 @@ def _by_cookie(event: LambdaFunctionUrlEvent) -> Caller:
         raise Unauthenticated("There are several sessions: end them and sign in again.")
     if not values:
         raise Unauthenticated
-    caller = _verified(values.pop(), load(AuthSettings).session_key)
+    caller = _verified(values.pop(), load(AuthSettings).session_keys())
     if event.http_method not in SAFE_METHODS and not csrf_matches(caller, event.headers.get("x-csrf-token")):
         raise Csrf
     return caller
@@ -131,7 +133,7 @@ def _session_cookies(event: LambdaFunctionUrlEvent) -> set[str]:
     return {value.strip().strip('"') for name, _, value in cookies if name.strip() == COOKIE}
 
 
-def _verified(token: str, secret: str | None) -> Caller:
+def _verified(token: str, secrets: Iterable[str]) -> Caller:
     if not token or not token.isascii():
         raise Unauthenticated("The token is not valid here.")
     settings = load(AuthSettings)
@@ -140,7 +142,7 @@ def _verified(token: str, secret: str | None) -> Caller:
 
     claims = tokens.verified_claims(
         token,
-        secret=secret,
+        secrets=secrets,
         key_set=_key_set(settings.jwt_jwks_url) if settings.jwt_jwks_url else None,
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,

@@ -19,7 +19,7 @@ from domain.refusals import Refusal
 from runtime.failures import report_failure, report_held_back
 from runtime.observability import count, invocation, logger
 from runtime.problems import STATUS, problem_response
-from runtime.settings import MissingSetting, Settings, load
+from runtime.settings import MissingSetting, Settings, load, renew_secrets
 from runtime.snapshot import forget_around_snapshots
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -47,6 +47,7 @@ class HttpFunction(LambdaFunctionUrlResolver):
     def lambda_handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """What Lambda invokes."""
         with invocation(context) as request_id:
+            renew_secrets()
             report_held_back()
             try:
                 answer = self._answer(event, context)

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.failures import report_failure, report_held_back
 from runtime.observability import count, invocation, logger
-from runtime.settings import MissingSetting
+from runtime.settings import MissingSetting, renew_secrets
 
 # What a run keeps back: the slowest batch that it may have begun just before (Stripe, three tries, twice), and its answer.
 RESERVE_SECONDS = 20.0
@@ -81,6 +81,7 @@ def task(
 @contextmanager
 def _run(context: Any) -> Generator[tuple[str, Budget]]:
     with invocation(context) as request_id:
+        renew_secrets()
         report_held_back()
         try:
             yield request_id, Budget(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)

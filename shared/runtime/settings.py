@@ -1,9 +1,12 @@
 """Settings from the environment: one model a function, read at its first call.
 
-A secret may stand in Secrets Manager instead: `<NAME>_ARN` names it.
+A secret may stand in Secrets Manager instead: `<NAME>_ARN` names it. There it can be rotated at any time: it is read
+again every five minutes, at the beginning of a call, and at once where its present value is refused.
 """
 
 import os
+from collections.abc import Generator
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, cast
 
@@ -16,6 +19,14 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+
+from domain.credential import Credential
+from runtime.observability import count, logger
+from runtime.secret_store import SecretUnreadable, secret_store
+
+# A secret that was refused is worth a look at once, though not one for each of a crowd that waits for it.
+REFUSED_SECONDS = 1.0
+STRANGERS_SECONDS = 60.0
 
 
 class MissingSetting(Exception):
@@ -83,17 +94,87 @@ class PaymentSettings(StripeSettings):
 
 
 def load[S: Settings](model: type[S]) -> S:
-    """The function's settings, read once; raises `MissingSetting` naming the first that is missing or wrong."""
-    return cast("S", _load(model))
+    """The function's settings; raises `MissingSetting` naming the first that is missing or wrong."""
+    return cast("S", _load(model).settings())
+
+
+def renew_secrets() -> None:
+    """Reads again the secrets that were read long enough ago. Each call begins with it, and so has one set of them."""
+    secret_store().renew_old()
+
+
+def credential(model: type[Settings], name: str) -> Credential:
+    """The field `name` of the settings, for whoever keeps it: rotated in Secrets Manager, it changes there as well."""
+    return _Rotated(model, name)
+
+
+def accepted(settings: Settings, name: str, *, previous: bool = True) -> Generator[Any]:
+    """The values of the field `name` under which others may have signed: the one that holds, and those of a rotation.
+
+    Each is looked for only where the one before did not do: first what has taken its place meanwhile, then, with
+    `previous`, what that has replaced (AWSPREVIOUS), which is good until the next rotation.
+    """
+    model = type(settings)
+    yield (value := getattr(settings, name))
+    arn = os.environ.get(f"{name.upper()}_ARN")
+    if not arn:
+        return
+    # Anybody can send what nobody has signed: that is worth one question a minute and no more.
+    secret_store().renew(arn, at_most_every=STRANGERS_SECONDS)
+    if (newer := getattr(load(model), name)) != value:
+        yield newer
+    if previous and (older := secret_store().previous(arn)):
+        try:
+            yield getattr(_validated(model, {**_given(model), name: older}), name)
+        except MissingSetting:
+            return  # a mistake that somebody has put right since
+
+
+class _Loaded:
+    """A model's settings, and those that come in their place once a secret has changed."""
+
+    def __init__(self, model: type[Settings]) -> None:
+        self._model = model
+        self._generation = secret_store().generation
+        self._settings = _validated(model, _given(model))
+
+    def settings(self) -> Settings:
+        if self._generation != (generation := secret_store().generation):
+            self._generation = generation
+            try:
+                self._settings = _validated(self._model, _given(self._model))
+            except MissingSetting as wrong:
+                # Whoever has mistyped a secret has not stopped the sale: the value before may well be good still.
+                logger.critical("a rotated secret is not used: %s", wrong)
+                count("SecretNotUsable")
+        return self._settings
 
 
 @cache
-def _load(model: type[Settings]) -> Settings:
-    given: dict[str, Any] = {}
-    for name in model.model_fields:
-        value = _read(name.upper())
-        if value:
-            given[name] = value
+def _load(model: type[Settings]) -> _Loaded:
+    return _Loaded(model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rotated:
+    """A field of a model as a `Credential`."""
+
+    model: type[Settings]
+    name: str
+
+    def current(self) -> str:
+        return str(getattr(load(self.model), self.name))
+
+    def renew(self) -> None:
+        if arn := os.environ.get(f"{self.name.upper()}_ARN"):
+            secret_store().renew(arn, at_most_every=REFUSED_SECONDS)
+
+
+def _given(model: type[Settings]) -> dict[str, Any]:
+    return {name: value for name in model.model_fields if (value := _read(name.upper()))}
+
+
+def _validated(model: type[Settings], given: dict[str, Any]) -> Settings:
     try:
         return model.model_validate(given)
     except ValidationError as failure:
@@ -104,10 +185,8 @@ def _load(model: type[Settings]) -> Settings:
 
 def _read(name: str) -> str | None:
     if arn := os.environ.get(f"{name}_ARN"):
-        from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - brings boto3: 0.3 s that most calls need not wait for
-
         try:
-            return str(parameters.get_secret(arn)).strip()  # pyright: ignore[reportUnknownMemberType] - partly untyped there
-        except parameters.GetParameterError as failure:
+            return secret_store().current(arn)
+        except SecretUnreadable as failure:
             raise MissingSetting(f"{name}_ARN: the secret cannot be read") from failure
     return os.environ.get(name)

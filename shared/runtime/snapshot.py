@@ -35,6 +35,4 @@ def forget() -> None:
             for value in vars(module).values():
                 if callable(clear := getattr(value, "cache_clear", None)):
                     clear()
-    if parameters := sys.modules.get("aws_lambda_powertools.utilities.parameters"):
-        parameters.clear_caches()
     random.seed()

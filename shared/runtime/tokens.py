@@ -3,7 +3,7 @@
 Imported at the first token, because PyJWT is not free to import.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -20,7 +20,7 @@ REQUIRED = ["exp", "sub", "role"]
 
 
 def verified_claims(
-    token: str, *, secret: str | None, key_set: "KeySet | None", audience: str | None, issuer: str | None
+    token: str, *, secrets: Iterable[str], key_set: "KeySet | None", audience: str | None, issuer: str | None
 ) -> dict[str, Any]:
     """The claims of a token that one of our keys has signed, and that holds now.
 
@@ -31,24 +31,28 @@ def verified_claims(
     try:
         header = jwt.get_unverified_header(token)
         algorithm, key_id = header.get("alg"), header.get("kid")
-        key = secret if algorithm == SHARED_KEY_ALGORITHM else None
-        if key_set and algorithm != SHARED_KEY_ALGORITHM:
-            key = key_set.key(key_id, algorithm)
-        if key is None:
-            raise Unauthenticated("The token is signed by nobody who is known here.")
-        return jwt.decode(
-            token,
-            key,
-            algorithms=[SHARED_KEY_ALGORITHM if isinstance(key, str) else key.algorithm_name],
-            audience=audience,
-            issuer=issuer,
-            leeway=LEEWAY_SECONDS,
-            options={
-                "require": REQUIRED,
-                "verify_aud": audience is not None,
-                "verify_iss": issuer is not None,
-            },
-        )
+        keys: Iterable[str | jwt.PyJWK] = secrets if algorithm == SHARED_KEY_ALGORITHM else ()
+        if key_set and algorithm != SHARED_KEY_ALGORITHM and (key := key_set.key(key_id, algorithm)):
+            keys = [key]
+        refused = Unauthenticated("The token is signed by nobody who is known here.")
+        for key in keys:
+            try:
+                return jwt.decode(
+                    token,
+                    key,
+                    algorithms=[SHARED_KEY_ALGORITHM if isinstance(key, str) else key.algorithm_name],
+                    audience=audience,
+                    issuer=issuer,
+                    leeway=LEEWAY_SECONDS,
+                    options={
+                        "require": REQUIRED,
+                        "verify_aud": audience is not None,
+                        "verify_iss": issuer is not None,
+                    },
+                )
+            except jwt.InvalidSignatureError:
+                refused = Unauthenticated("The token is not valid here.")
+        raise refused
     except jwt.ExpiredSignatureError:
         raise Unauthenticated("The token is over.") from None
     except jwt.PyJWTError:

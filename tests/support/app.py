@@ -37,7 +37,6 @@ REMEMBERED = (
     "_gateway",
     "_hasty_gateway",
     "_strangers",
-    "_tracker",
     "admin_database",
     "bookings_database",
     "bookings_gateway",

@@ -19,6 +19,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
+from domain.credential import Credential, credential
 from domain.refusals import DatabaseUnavailable, LockTimeout
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -65,10 +66,14 @@ class _Impatient(psycopg.Connection[tuple[Any, ...]]):
 
 
 class Database:
-    """The database as one execution environment sees it: opened at first use, reopened when it was lost."""
+    """The database as one execution environment sees it: opened at first use, reopened when it was lost.
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    A `url` that is rotated is the one that the next unit of work uses.
+    """
+
+    def __init__(self, url: str | Credential) -> None:
+        self._url = credential(url)
+        self._connected_by: str | None = None
         self._connection: Connection | None = None
         self._refusals = 0
         self._away_until = 0.0
@@ -102,6 +107,8 @@ class Database:
             time.sleep(random.uniform(0.5, 1.5) * min(0.02 * 2**attempt, 0.5))  # noqa: S311 - jitter, not a secret
 
     def _run_once[T](self, act: Callable[[Connection], T]) -> T:
+        if self._connection is not None and self._connected_by != self._url.current():
+            self.close()
         connection = self._connection or self._connect()
         started = time.perf_counter()
         _at_work.here = True
@@ -122,17 +129,24 @@ class Database:
     def _connect(self) -> Connection:
         if time.monotonic() < self._away_until:
             raise DatabaseUnavailable
+        url = self._url.current()
         try:
             self._connection = _Impatient.connect(
-                self._url, autocommit=True, prepare_threshold=None, **CONNECT_OPTIONS
+                url, autocommit=True, prepare_threshold=None, **CONNECT_OPTIONS
             )
-        except psycopg.OperationalError:
+        except psycopg.ProgrammingError:
+            raise ValueError("DATABASE_URL is no connection string") from None  # libpq would repeat it
+        except psycopg.OperationalError as failure:
+            # libpq does not say by any code that it was the password. A server without a word has refused nothing.
+            if not isinstance(failure, errors.ConnectionTimeout):
+                self._url.renew()
             self._refusals += 1
             if self._refusals >= BREAKER_FAILURES:
                 self._away_until = time.monotonic() + BREAKER_SECONDS
                 self._refusals = 0
             raise
         self._refusals = 0
+        self._connected_by = url
         return self._connection
 
     def __del__(self) -> None:

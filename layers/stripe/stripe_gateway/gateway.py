@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from domain.credential import Credential, credential
 from domain.ledger import RefundSeen
 from domain.payment import Observation
 from stripe_gateway.failures import StripeRefused
@@ -44,13 +45,13 @@ class StripeGateway:
 
     def __init__(
         self,
-        secret_key: str,
+        secret_key: str | Credential,
         api_base: str | None = None,
         *,
         seconds_a_try: float = SECONDS_A_TRY,
         retries: int = RETRIES,
     ) -> None:
-        self._secret_key = secret_key
+        self._secret_key = credential(secret_key)
         self._api_base = api_base
         self._seconds_a_try = seconds_a_try
         self._retries = retries
