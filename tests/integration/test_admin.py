@@ -154,7 +154,9 @@ def test_without_the_database_the_answer_is_503(ask: Call, app: App) -> None:
 
 
 def test_an_empty_shop_has_figures_too(ask: Call) -> None:
-    assert ask("/stats", bearer=token(role="admin")).body == {
+    body = ask("/stats", bearer=token(role="admin")).body
+    assert datetime.fromisoformat(body.pop("counted_at")) > NOON
+    assert body == {
         "active": 0,
         "expired": 0,
         "completed": 0,
@@ -182,6 +184,7 @@ def test_the_figures_count_what_is_there(app: App, ask: Call) -> None:
     assert counts == [2, 0, 1, 1]
     oldest = app.value("SELECT min(created_at) FROM ticket_reservations WHERE status = 'active'")
     assert datetime.fromisoformat(body.pop("oldest_active_at")) == oldest
+    assert body.pop("counted_at")
     assert body == {
         "payments": {"succeeded": 1, "requires_payment_method": 1},
         "webhook_events": {"processed": 1, "parked": 1},

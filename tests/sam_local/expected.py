@@ -29,6 +29,7 @@ EXPECTED: Mapping[str, Answer] = {
     "admin-stats-without-token": Answer(401, {"type": "/problems/unauthenticated"}),
     # Nobody has this reservation's token but who made the reservation.
     "bookings-on-arrival": Answer(404, {"type": "/problems/unknown-reservation"}),
+    "check-promises": Answer(None, {"invariant_violations": 0, "invariants_unchecked": 0, "figures": dict}),
     "create-payment-intent": Answer(404, {"type": "/problems/unknown-reservation"}),
     # An error that an event of log-error has told about may be due, to a tracker that is none.
     "deliver-outbox": Answer(None, {"delivered": int, "retried": int, "dead": 0, "more": False}),

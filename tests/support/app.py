@@ -23,6 +23,7 @@ FUNCTIONS = (
     "webhook-inbox",
     "reservation-cleanup",
     "seal-audit",
+    "check-promises",
     "deliver-outbox",
     "reconcile-payments",
     "log-error",

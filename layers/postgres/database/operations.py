@@ -14,7 +14,7 @@ def count_by_status(conn: Connection) -> dict[str, Any]:
         conn,
         """
         SELECT to_jsonb(s) || jsonb_build_object(
-            'oldest_active_at', rfc3339(s.oldest_active_at),
+            'oldest_active_at', rfc3339(s.oldest_active_at), 'counted_at', rfc3339(now()),
             'payments', (
                 SELECT coalesce(jsonb_object_agg(status, rows), '{}')
                 FROM (SELECT status, count(*) AS rows FROM payment_intents_log GROUP BY status) AS p),
