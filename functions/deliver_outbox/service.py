@@ -175,7 +175,7 @@ def _send_refund(row: Mapping[str, Any], context: Context) -> None:
             return
         if row["attempt"] > MAX_ATTEMPTS:
             raise DeliveryRefused("stripe has made the refund, and it has failed, again and again")
-        made = _gateway().refund(intent, refund["amount"], refund["id"], key)
+        made = _gateway().refund(intent, refund["amount"], refund["id"], refund["request_id"], key)
         kill_point("outbox.after-refund")
         ledger = enter_refunds(_database(), intent, [made], context)
     except (StripeRefused, StripeFailed, MoreThanCaptured) as failure:
@@ -214,7 +214,11 @@ def _send_notification(row: Mapping[str, Any]) -> None:
     settings = load(Settings)
     if not settings.notification_webhook_url:
         raise DeliveryRefused("NOTIFICATION_WEBHOOK_URL is not set")
-    body = json.dumps({"id": row["id"], "created_at": row["created_at"], **row["payload"]})
+    # The request that it follows from, for whoever looks for the rest of the story.
+    request_id = row["request_id"] or ""
+    body = json.dumps(
+        {"id": row["id"], "created_at": row["created_at"], "request_id": request_id, **row["payload"]}
+    )
     stamp = int(time.time())
     signature = hmac.new(
         (settings.notification_secret or "").encode(), f"{stamp}.{body}".encode(), hashlib.sha256
@@ -223,6 +227,7 @@ def _send_notification(row: Mapping[str, Any]) -> None:
         "Content-Type": "application/json",
         "Holdfast-Delivery": row["id"],
         "Holdfast-Signature": f"t={stamp},v1={signature.hexdigest()}",
+        "X-Request-Id": request_id,
     }
     # Only the status counts. The body is not waited for: it could take any time, a byte before each timeout.
     with requests.post(

@@ -1,7 +1,8 @@
 """Migrations: numbered files once and in order, then the SQL functions whose text has changed.
 
-Each file is a transaction of its own, unless its first line is `-- no-transaction` (CREATE INDEX CONCURRENTLY). A
-session lock lets one runner work while others wait; it needs a direct connection, not a transaction pooler.
+Each file is a transaction of its own, unless its first line is `-- no-transaction` (CREATE INDEX CONCURRENTLY): then each
+of its statements is, and must bear to be run again. A session lock lets one runner work while others wait; it needs a
+direct connection, not a transaction pooler.
 """
 
 import hashlib
@@ -87,15 +88,14 @@ def _files(folder: Path, pattern: str) -> list[SqlFile]:
 
 
 def _apply(conn: psycopg.Connection[Any], file: SqlFile) -> None:
-    statement = (
-        file.text.encode()
-    )  # the files are this repository's own: bytes, because no input may be a string
+    # The files are this repository's own: bytes, because no input may be a string.
     if file.text.startswith(NO_TRANSACTION):
-        conn.execute(statement)
+        for statement in file.text.split(";\n"):
+            conn.execute(statement.encode())
         _record(conn, file)
         return
     with conn.transaction():
-        conn.execute(statement)
+        conn.execute(file.text.encode())
         _record(conn, file)
 
 

@@ -78,7 +78,7 @@ LANGUAGE sql AS $$
         'type', 'refunded', 'reservation_id', r.id, 'booking_id', b.id, 'payment_id', f.payment_id, 'refund_id', f.id,
         'amount', f.amount, 'currency', p.currency, 'reason', f.reason, 'customer', jsonb_build_object(
             'email', c.email, 'name', c.name)
-    )), nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'request_id'
+    )), coalesce(f.request_id, nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'request_id')
     FROM refunds f
     JOIN payment_intents_log p ON p.id = f.payment_id
     JOIN ticket_reservations r ON r.id = p.reservation_id

@@ -22,7 +22,7 @@ LANGUAGE sql AS $$
         'created_at', rfc3339(c.created_at),
         'refund', CASE WHEN f.id IS NOT NULL THEN jsonb_build_object(
             'id', f.id, 'payment_id', f.payment_id, 'payment_intent_id', p.payment_intent_id, 'amount', f.amount,
-            'reason', f.reason, 'key_number', f.key_number,
+            'reason', f.reason, 'key_number', f.key_number, 'request_id', f.request_id,
             'age_seconds', extract(epoch FROM now() - f.first_asked_at)
         ) END
     )

@@ -1,6 +1,11 @@
 -- What becomes of a payment fact: the event's row is claimed, the payment and its hold are locked, and (in the second
 -- round trip of the same transaction) the one effect that the facts call for is written.
 
+-- The request id of a payment's story: of the call that began it, which Stripe keeps in the payment's metadata, too.
+CREATE OR REPLACE FUNCTION request_id_of(p payment_intents_log) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN coalesce(p.request_id, p.parameters #>> '{metadata,holdfast_request_id}');
+
 -- The payment and its hold, locked in this order, as the rules need them. NULL where no row of ours is meant.
 -- A payment is found by Stripe's ids first, then by our id in Stripe's metadata. Where our payment already has another
 -- intent, Stripe has made a second one for it (a key lost its memory): it gets a row of its own, so that its money is
@@ -30,12 +35,12 @@ BEGIN
         -- Two events of the second intent: the one who waited for the lock above finds the other's row.
         INSERT INTO payment_intents_log (
             id, reservation_id, mode, idempotency_key, payment_intent_id, checkout_session_id, amount, currency,
-            parameters, lease_until, canceled_at
+            parameters, lease_until, canceled_at, request_id
         ) VALUES (
             gen_random_uuid(), v_payment.reservation_id, v_payment.mode,
             'found:' || coalesce(p_payment_intent_id, p_checkout_session_id), p_payment_intent_id,
             nullif(p_checkout_session_id, v_payment.checkout_session_id), v_payment.amount, v_payment.currency,
-            v_payment.parameters, now(), now()
+            v_payment.parameters, now(), now(), request_id_of(v_payment)
         ) ON CONFLICT (idempotency_key) DO NOTHING;
         SELECT * INTO v_payment FROM payment_intents_log
         WHERE idempotency_key = 'found:' || coalesce(p_payment_intent_id, p_checkout_session_id)
@@ -48,6 +53,7 @@ BEGIN
             'currency', v_payment.currency, 'captured_amount', v_payment.captured_amount,
             'canceled', v_payment.canceled_at IS NOT NULL, 'payment_intent_id', v_payment.payment_intent_id,
             'funds_awaited', v_payment.funds_awaited_at IS NOT NULL, 'status', v_payment.status,
+            'request_id', request_id_of(v_payment),
             'status_at', coalesce(extract(epoch FROM nullif(v_payment.status_at, '-infinity')), 0)
         ),
         'hold', jsonb_build_object(
@@ -66,6 +72,15 @@ CREATE OR REPLACE FUNCTION deliveries_of_this_call() RETURNS integer
 LANGUAGE sql STABLE
 RETURN (coalesce(nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'actor', '') <> 'system')::integer;
 
+-- From here on the transaction acts under this request id. Stripe and the schedules have no request of their own to
+-- answer: what they bring about belongs to the story that they go on with. A person's call stays the call that it is.
+CREATE OR REPLACE FUNCTION carry_on(p_request_id text) RETURNS void
+LANGUAGE sql AS $$
+    SELECT set_config('holdfast.context', (c || jsonb_build_object('request_id', p_request_id))::text, true)
+    FROM (SELECT nullif(current_setting('holdfast.context', true), '')::jsonb) AS context (c)
+    WHERE p_request_id <> '' AND c ->> 'actor' IN ('stripe', 'system')
+$$;
+
 -- Claims a Stripe event: its row is this transaction's until the end, so a parallel delivery waits and then sees what
 -- became of it. DO UPDATE and not DO NOTHING: the one who comes second must read the row too.
 -- Answers {"status": the status before, "attempts", "payment"?, "hold"?}.
@@ -81,6 +96,7 @@ CREATE OR REPLACE FUNCTION claim_webhook_event(
 LANGUAGE plpgsql AS $$
 DECLARE
     v_event webhook_events_log;
+    v_locked jsonb;
 BEGIN
     INSERT INTO webhook_events_log AS e (event_id, event_type, status, payload, request_id, deliveries)
     VALUES (p_event_id, p_event_type, 'received', p_payload, p_request_id, deliveries_of_this_call())
@@ -89,8 +105,11 @@ BEGIN
     IF v_event.status IN ('processed', 'ignored', 'stale', 'quarantined') THEN
         RETURN jsonb_build_object('status', v_event.status, 'attempts', v_event.attempts);
     END IF;
-    RETURN jsonb_build_object('status', v_event.status, 'attempts', v_event.attempts)
-        || coalesce(lock_payment(p_payment_intent_id, p_checkout_session_id, p_payment_id), '{}');
+    v_locked := lock_payment(p_payment_intent_id, p_checkout_session_id, p_payment_id);
+    -- A refund has a story of its own, and says so.
+    PERFORM carry_on(coalesce(
+        p_payload #>> '{data,object,metadata,holdfast_request_id}', v_locked -> 'payment' ->> 'request_id'));
+    RETURN jsonb_build_object('status', v_event.status, 'attempts', v_event.attempts) || coalesce(v_locked, '{}');
 END
 $$;
 
@@ -108,6 +127,7 @@ CREATE OR REPLACE FUNCTION record_facts(
 ) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM carry_on(request_id_of(p)) FROM payment_intents_log p WHERE id = p_payment_id;
     UPDATE payment_intents_log SET
         payment_intent_id = coalesce(payment_intent_id, p_payment_intent_id),
         checkout_session_id = coalesce(checkout_session_id, CASE WHEN NOT EXISTS (
@@ -277,6 +297,9 @@ LANGUAGE sql AS $$
     UPDATE webhook_events_log
     SET status = p_status, reason = p_reason, payment_id = coalesce(p_payment_id, payment_id),
         attempts = attempts + 1, last_error = NULL, processed_at = clock_timestamp(),
+        request_id = coalesce(
+            payload #>> '{data,object,metadata,holdfast_request_id}',
+            (SELECT request_id_of(p) FROM payment_intents_log p WHERE p.id = p_payment_id), request_id),
         next_attempt_at = CASE WHEN p_status = 'parked'
             THEN clock_timestamp() + least(clock_timestamp() - received_at, interval '6 hours') END
     WHERE event_id = p_event_id
@@ -297,6 +320,17 @@ LANGUAGE sql AS $$
                    ELSE status END
 $$;
 
+-- The payment that an event is about, as far as its own words say; NULL where it is none of ours.
+CREATE OR REPLACE FUNCTION payment_of_event(p_payload jsonb) RETURNS uuid
+LANGUAGE sql STABLE AS $$
+    SELECT p.id FROM payment_intents_log p
+    WHERE p.payment_intent_id IN (p_payload #>> '{data,object,id}', p_payload #>> '{data,object,payment_intent}')
+       OR p.checkout_session_id = p_payload #>> '{data,object,id}'
+       OR p.id = CASE WHEN p_payload #>> '{data,object,metadata,holdfast_payment_id}' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                 THEN (p_payload #>> '{data,object,metadata,holdfast_payment_id}')::uuid END
+    ORDER BY p.created_at LIMIT 1
+$$;
+
 -- An event whose effects were rolled back: the next delivery does it again, or reconciliation after a pause that doubles.
 -- After twelve tries, a day and more, it is dead: a person has to look. Answers failed or dead.
 CREATE OR REPLACE FUNCTION fail_webhook_event(
@@ -304,15 +338,16 @@ CREATE OR REPLACE FUNCTION fail_webhook_event(
 ) RETURNS text
 LANGUAGE sql AS $$
     INSERT INTO webhook_events_log AS e (
-        event_id, event_type, status, attempts, deliveries, reason, last_error, payload, request_id, next_attempt_at
+        event_id, event_type, status, attempts, deliveries, reason, last_error, payload, payment_id, request_id,
+        next_attempt_at
     ) VALUES (
-        p_event_id, p_event_type, 'failed', 1, deliveries_of_this_call(), p_reason, p_error, p_payload, p_request_id,
-        now() + interval '1 minute'
+        p_event_id, p_event_type, 'failed', 1, deliveries_of_this_call(), p_reason, p_error, p_payload,
+        payment_of_event(p_payload), p_request_id, now() + interval '1 minute'
     )
     ON CONFLICT (event_id) DO UPDATE SET
         status = CASE WHEN e.attempts >= 11 THEN 'dead' ELSE 'failed' END,
         attempts = e.attempts + 1, deliveries = e.deliveries + excluded.deliveries, reason = excluded.reason,
-        last_error = excluded.last_error,
+        last_error = excluded.last_error, payment_id = coalesce(e.payment_id, excluded.payment_id),
         next_attempt_at = CASE WHEN e.attempts < 11
             THEN now() + least(interval '1 minute' * 2 ^ e.attempts, interval '6 hours') END
     WHERE e.status IN ('received', 'parked', 'failed', 'dead')

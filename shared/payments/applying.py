@@ -17,7 +17,7 @@ from runtime.observability import count, identify, logger
 from runtime.outbox_kick import kick_outbox
 from runtime.settings import StripeSettings
 from stripe_gateway.gateway import StripeGateway
-from stripe_gateway.observations import observe
+from stripe_gateway.observations import observe, request_id_in
 
 PAYMENT_TYPES = frozenset(
     [
@@ -42,8 +42,9 @@ def apply_event(
 
     Raises `EventNotApplied` once the event is kept as `failed`, and `DatabaseUnavailable` where nothing could be kept.
     """
-    logger.remove_keys(["payment_id", "reservation_id"])  # of an event before, in the same invocation
-    identify(stripe_event_id=event["id"])
+    # Of an event before, in the same invocation.
+    logger.remove_keys(["payment_id", "reservation_id", "origin_request_id"])
+    identify(stripe_event_id=event["id"], origin_request_id=request_id_in(event["data"]["object"]))
     context = {**context, "stripe_event_id": event["id"]}
     try:
         outcome = _apply(database, gateway, settings, event, context)

@@ -35,7 +35,10 @@ for _name in ("database", "payments"):
 
 
 def identify(**ids: str | None) -> None:
-    """Puts ids (function_name, request_id, reservation_id, payment_id, stripe_event_id) on every line of this invocation."""
+    """Puts ids (function_name, request_id, reservation_id, payment_id, stripe_event_id) on every line of this invocation.
+
+    `origin_request_id` is that of the call of ours that a webhook follows from.
+    """
     logger.append_keys(**{name: value for name, value in ids.items() if value is not None})
 
 

@@ -15,7 +15,7 @@ from domain.credential import Credential, credential
 from domain.ledger import RefundSeen
 from domain.payment import Observation
 from stripe_gateway.failures import StripeRefused
-from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, observe, observe_refund
+from stripe_gateway.observations import PAYMENT_ID, REFUND_ID, REQUEST_ID, observe, observe_refund
 from stripe_gateway.webhook import storable
 
 if TYPE_CHECKING:
@@ -109,11 +109,18 @@ class StripeGateway:
         except StripeRefused:
             return self.fetch(payment_intent_id, checkout_session_id)
 
-    def refund(self, payment_intent_id: str, amount: int, refund_id: str, key: str) -> RefundSeen:
-        """Sends `amount` of the payment back, once under this key."""
+    def refund(
+        self, payment_intent_id: str, amount: int, refund_id: str, request_id: str | None, key: str
+    ) -> RefundSeen:
+        """Sends `amount` of the payment back, once under this key; `request_id` is that of the call that asked for it."""
+        asked_by = {REQUEST_ID: request_id} if request_id else {}
         with _failures():
             made = self._client.refunds.create(
-                {"payment_intent": payment_intent_id, "amount": amount, "metadata": {REFUND_ID: refund_id}},
+                {
+                    "payment_intent": payment_intent_id,
+                    "amount": amount,
+                    "metadata": {REFUND_ID: refund_id, **asked_by},
+                },
                 {"idempotency_key": key},
             )
             return observe_refund(made.to_dict())

@@ -135,6 +135,12 @@ def _moved(dispute: Mapping[str, Any]) -> tuple[int, int]:
     return taken, given
 
 
+def request_id_in(stripe_object: Mapping[str, Any]) -> str | None:
+    """The request id of the call of ours that the object follows from; None where it does not say."""
+    metadata = stripe_object.get("metadata")
+    return _text(cast("Mapping[str, Any]", metadata), REQUEST_ID) if isinstance(metadata, Mapping) else None
+
+
 def _text(stripe_object: Mapping[str, Any], name: str) -> str | None:
     value = stripe_object.get(name)
     return value if isinstance(value, str) else None
