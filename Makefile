@@ -9,7 +9,7 @@ export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS M
 export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN EMAIL HEAD
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate verify-audit export forget bench check format lock build clean
+.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate verify-audit export forget bench openapi check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ forget: env-local ## Remove what is personal of a person, and keep books and aud
 
 bench: env ## Measure everything against its limit, some ten minutes (ARGS=--quick for a look, ARGS='--only cold')
 	@PYTHONPATH=.:shared:layers/postgres:layers/stripe $(python) -m bench $(ARGS)
+
+openapi: env ## Write docs/openapi.json anew, as the functions' code has it
+	@PYTHONPATH=.:shared:layers/postgres:layers/stripe $(python) -m scripts.openapi write
 
 check: env ## Lint, types, migrations, exports, template
 	@$(python) -m scripts.check

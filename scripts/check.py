@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.prefix) / "bin"
 PYTHON = sys.executable
+# Where the functions find their packages.
+FUNCTIONS = ".:shared:layers/postgres:layers/stripe"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ def checks() -> list[Check]:
         Check("migrations lock no table in use", [str(BIN / "squawk"), "--reporter=gcc", *migrations()]),
         Check("lint is clean", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]),
         Check("files are formatted", [PYTHON, "-m", "ruff", "format", "--check", "."]),
+        Check(
+            "docs/openapi.json is what the code says",
+            ["env", f"PYTHONPATH={FUNCTIONS}", PYTHON, "-m", "scripts.openapi", "check"],
+        ),
         Check("documents link to what is there", [PYTHON, "-m", "scripts.links"]),
     ]
 

@@ -1,0 +1,1 @@
+"""`docs/openapi.json`, made from the functions' code: nothing in it is written by hand."""
