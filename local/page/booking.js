@@ -1,7 +1,7 @@
 import { summary } from "/page/checkout.js";
 import { alertLine, h, once } from "/page/dom.js";
 import { money } from "/page/format.js";
-import { explain, go, holdfast, kept, say } from "/page/shop.js";
+import { explain, go, holdfast, kept } from "/page/shop.js";
 
 const PAYMENT = {
   pending: "To be paid on arrival",
@@ -20,7 +20,7 @@ export async function booking(id) {
   const cancelled = shown.status !== "confirmed";
   const alert = alertLine();
   const reason = h("textarea", { id: "reason", required: true, maxlength: 200, rows: 3 });
-  const confirm = h("button", { class: "danger" }, "Cancel the booking");
+  const confirm = h("button", { class: "danger" }, "Cancel it");
   const dialog = h(
     "dialog",
     { "aria-labelledby": "cancel-title" },
@@ -57,12 +57,7 @@ export async function booking(id) {
       try {
         const { refund } = await holdfast.bookings.cancel(shown, reason.value, token);
         dialog.close();
-        go(location.hash);
-        say(
-          refund
-            ? `Your booking is cancelled. ${money(refund.amount, shown.currency)} will be refunded.`
-            : "Your booking is cancelled.",
-        );
+        go(location.hash, refund ? `${money(refund.amount, shown.currency)} goes back to where it came from.` : "");
       } catch (error) {
         alert.textContent = explain(error);
         if (error.slug === "version-conflict") shown = await holdfast.bookings.show(id, token);

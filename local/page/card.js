@@ -4,6 +4,8 @@ import { settings } from "/page/shop.js";
 
 /** Where Stripe sends a buyer back to whose bank wanted to be asked. */
 const BACK = `${location.origin}/#/checkout`;
+// Paid, or with the bank, before the page was loaded anew: nothing is left to do here.
+const TAKEN = ["succeeded", "processing"];
 
 /**
  * The way to pay that this cloud has. `attempt` is given what pays: it resolves to `taken`, or why it was `refused`, or to
@@ -30,6 +32,7 @@ function emulator(hold, attempt) {
 
   async function confirm() {
     const payment = await hold.pay();
+    if (TAKEN.includes(payment.status)) return { taken: true };
     const answer = await fetch(`${api_base}/v1/payment_intents/${payment.payment_intent_id}/confirm`, {
       method: "POST",
       body: new URLSearchParams({
@@ -63,6 +66,7 @@ function elements(hold, attempt) {
 
   async function open() {
     const [payment] = await Promise.all([hold.pay(), loaded(settings.stripe.script)]);
+    if (TAKEN.includes(payment.status)) return { taken: true };
     stripe = window.Stripe(settings.stripe.publishable_key);
     group = stripe.elements({ clientSecret: payment.client_secret });
     group.create("payment").mount(place);
@@ -88,7 +92,9 @@ function checkout(hold, attempt) {
   return pay;
 
   async function leave() {
-    location.assign((await hold.pay({ mode: "checkout_session" })).url);
+    const { url } = await hold.pay({ mode: "checkout_session" });
+    if (!url) return { taken: true };
+    location.assign(url);
     return {};
   }
 }

@@ -12,9 +12,11 @@ export function wayBack(query) {
 }
 
 /** What is held, and the ways to pay it; `back` is what `wayBack` has found. */
-export function checkout(back) {
+export async function checkout(back) {
   const hold = held();
   if (!hold) return nothing();
+  if (hold.paying) await hold.refresh();
+  if (["expired", "cancelled"].includes(hold.reservation.status)) return over();
   const { offering, slot } = kept.of(hold.id);
   const alert = alertLine();
   const giveBack = h("button", { type: "button", class: "quiet", click: () => once(giveBack, cancel) }, "Give it back");
@@ -31,12 +33,12 @@ export function checkout(back) {
     offering?.pay_on_arrival && hold.reservation.amount > 0 && onArrival,
     giveBack,
   );
-  const waiting = h("p", { class: "waiting", hidden: true }, "Your payment is being confirmed…");
   if (back?.refused) alert.textContent = back.refused;
-  if (back?.taken || hold.reservation.payment?.status === "processing") wait();
+  const { status, payment } = hold.reservation;
+  if (back?.taken || status === "completed" || payment?.status === "processing") wait();
   return {
     title: "Pay",
-    content: [summary(hold.reservation, offering, slot), alert, waiting, ways],
+    content: [summary(hold.reservation, offering, slot), alert, ways],
   };
 
   async function attempt(pay) {
@@ -62,8 +64,7 @@ export function checkout(back) {
   async function cancel() {
     try {
       await hold.cancel();
-      say("It was given back. Nothing was charged.");
-      go("#/");
+      go("#/", "It was given back. Nothing was charged.");
     } catch (error) {
       await refusal(error);
     }
@@ -78,19 +79,19 @@ export function checkout(back) {
 
   /** Until Stripe's word has reached the shop, however long that takes. */
   async function wait() {
-    waiting.hidden = false;
     ways.hidden = true;
-    say(waiting.textContent);
-    for (;;) {
-      try {
+    say("Your payment is being confirmed…");
+    try {
+      do {
         const { status, booking_id } = await hold.settled();
         if (booking_id) return booked(hold, booking_id);
         if (status !== "active") return go("#/over");
-      } catch (error) {
-        alert.textContent = explain(error);
-      }
-      if (!waiting.isConnected) return;
-      waiting.textContent = "Your payment is still being confirmed. You may leave this page: nothing is lost.";
+        say("Your payment is still being confirmed. You may leave this page: nothing is lost.");
+      } while (ways.isConnected);
+    } catch (error) {
+      // Whoever pays again then is told what became of the first time.
+      ways.hidden = false;
+      alert.textContent = explain(error);
     }
   }
 }

@@ -1,6 +1,6 @@
 import { alertLine, field, h, markFields, once } from "/page/dom.js";
-import { count, day, hours, money } from "/page/format.js";
-import { explain, go, held, holdfast, kept, say } from "/page/shop.js";
+import { day, hours, money } from "/page/format.js";
+import { explain, go, held, holdfast, kept } from "/page/shop.js";
 
 const PAGE = 24;
 const MOST = 50; // units of a slot in one hold
@@ -17,7 +17,7 @@ export async function offerings() {
         "a",
         { class: "card", href: `#/o/${encodeURIComponent(offering.slug)}` },
         h("strong", null, offering.name),
-        h("span", null, `${money(offering.unit_amount, offering.currency)} a ${UNITS[offering.kind]}`),
+        h("span", null, `${money(offering.unit_amount, offering.currency)} per ${UNITS[offering.kind]}`),
         offering.pay_on_arrival && h("span", { class: "hint" }, "Pay now or on arrival"),
       ),
     ),
@@ -71,7 +71,7 @@ export async function offering(slug) {
   );
   fill(first);
   count_up();
-  return { title: sold.name, content: [h("p", null, `${money(sold.unit_amount, sold.currency)} a ${unit}`), form] };
+  return { title: sold.name, content: [h("p", null, `${money(sold.unit_amount, sold.currency)} per ${unit}`), form] };
 
   function fill(page) {
     for (const slot of page.slots) {
@@ -87,7 +87,7 @@ export async function offering(slug) {
     const left = Math.min(slot.units_left, slot.bookings_left > 0 ? slot.units_left : 0);
     const radio = h("input", { type: "radio", name: "/items/0/slot_id", value: slot.id, disabled: left === 0 });
     radio.checked = left > 0 && slots.size === 1;
-    const said = left === 0 ? "sold out" : `${count(left, unit)} left`;
+    const said = left === 0 ? "sold out" : `${left} left`;
     return h(
       "label",
       { class: "slot" },
@@ -169,7 +169,8 @@ export async function offering(slug) {
       } catch (error) {
         alert.textContent = explain(error);
         if (error.slug === "sold-out" || error.slug === "slot-closed") await showAgain(slot.id);
-        if (error.errors) markFields(form, error.errors);
+        // The server's words for a field are for programmers.
+        markFields(form, error.errors?.map(({ pointer }) => ({ pointer, detail: "Please check this." })) ?? []);
       }
     });
   }
@@ -180,7 +181,6 @@ async function giveBackEarlier() {
   const earlier = held();
   if (earlier && !earlier.paying) {
     await earlier.cancel();
-    say("What you held before was given back.");
   }
 }
 

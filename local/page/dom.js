@@ -30,7 +30,7 @@ export function alertLine() {
   return h("p", { class: "alert", role: "alert" });
 }
 
-/** Marks the fields that the server refused, and goes to the first; false where the form has none of them. */
+/** Marks the fields that are wrong, and goes to the first. */
 export function markFields(form, errors) {
   const known = errors
     .map(({ pointer, detail }) => ({ control: form.elements.namedItem(pointer), detail }))
@@ -41,7 +41,6 @@ export function markFields(form, errors) {
     control.addEventListener("input", () => control.removeAttribute("aria-invalid"), { once: true });
   }
   known[0]?.control.focus();
-  return known.length > 0;
 }
 
 /** Runs `act` unless it is running already, the button saying so: it keeps the focus, which a disabled one would lose. */

@@ -3,7 +3,7 @@ import { checkout, over, wayBack } from "/page/checkout.js";
 import { offering, offerings } from "/page/choosing.js";
 import { h } from "/page/dom.js";
 import { clock, count } from "/page/format.js";
-import { go, held, holdfast, say, settings } from "/page/shop.js";
+import { go, held, holdfast, nextSaid, say, settings } from "/page/shop.js";
 
 const WARNINGS = [5, 1]; // minutes before the end of a hold
 const NOTES = {
@@ -43,6 +43,7 @@ const view = holdfast.errors.boundary(
 async function show() {
   const turn = ++shown;
   main.setAttribute("aria-busy", "true");
+  say(nextSaid());
   const { title, content } = await view(location.hash);
   if (turn !== shown) return;
   const heading = h("h1", { tabindex: -1 }, title);

@@ -17,8 +17,18 @@ export function held() {
   return current;
 }
 
-/** Goes to a view, and shows it again where it is shown already. */
-export function go(hash) {
+let next = "";
+
+/** What the view that comes next begins with. */
+export function nextSaid() {
+  const said = next;
+  next = "";
+  return said;
+}
+
+/** Goes to a view, and shows it again where it is shown already; `text` is said there. */
+export function go(hash, text = "") {
+  next = text;
   if (location.hash === hash) dispatchEvent(new HashChangeEvent("hashchange"));
   else location.hash = hash;
 }
