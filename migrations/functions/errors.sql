@@ -5,22 +5,6 @@ CREATE OR REPLACE FUNCTION severity_rank(p_severity text) RETURNS integer
 LANGUAGE sql IMMUTABLE
 RETURN array_position(ARRAY['debug', 'info', 'warning', 'error', 'critical'], p_severity);
 
--- Whether the bucket has something left of this hour, and takes it.
-CREATE OR REPLACE FUNCTION take_of_hour(p_bucket text, p_limit integer) RETURNS boolean
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_hour constant timestamptz := date_bin('1 hour', now(), 'epoch');
-BEGIN
-    -- Looked at first: whoever comes when nothing is left locks nothing, and waits for nobody.
-    IF EXISTS (SELECT FROM rate_limits WHERE bucket = p_bucket AND window_start = v_hour AND used >= p_limit) THEN
-        RETURN false;
-    END IF;
-    INSERT INTO rate_limits AS r (bucket, window_start, used) VALUES (p_bucket, v_hour, 1)
-    ON CONFLICT (bucket, shard, window_start) DO UPDATE SET used = r.used + 1 WHERE r.used < p_limit;
-    RETURN FOUND;
-END
-$$;
-
 -- The group's one row in the outbox, due again for each opening.
 CREATE OR REPLACE FUNCTION ask_for_issue(p_fingerprint text, p_request_id text) RETURNS void
 LANGUAGE sql AS $$

@@ -16,10 +16,10 @@ LANGUAGE sql AS $$
     )
 $$;
 
--- Buckets whose hour is over, wherever they are counted.
+-- Buckets whose window is over.
 CREATE OR REPLACE FUNCTION forget_old_rate_limits() RETURNS void
 LANGUAGE sql AS $$
-    DELETE FROM rate_limits WHERE window_start < now() - interval '2 hours'
+    DELETE FROM rate_limits WHERE ends_at < now()
 $$;
 
 -- Empty while the promises hold. Each row names what is broken, where, and how far.
