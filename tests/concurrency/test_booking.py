@@ -26,6 +26,7 @@ from tests.concurrency.till import Till
 from tests.emulator_process import eventually
 
 CLICKS = 30
+MEMBERS = 100
 TRIES = 20
 LOCKED_HOLD = ("WHERE id = p_reservation_id FOR NO KEY UPDATE", "WHERE id = p_reservation_id")
 LOCKED_CUSTOMER = ("FROM ticket_reservations WHERE id = p_reservation_id) FOR NO KEY UPDATE", "FROM ticket_reservations WHERE id = p_reservation_id)")  # fmt: skip
@@ -85,6 +86,35 @@ def test_control_without_the_holds_lock_a_double_click_spends_twice(
         if click(shop, till, slot, None)[1] > 1:
             return
     pytest.fail("the race did not show")
+
+
+# One seat, many members.
+
+
+def test_of_a_hundred_members_one_books_the_last_one(shop: Shop, till: Till) -> None:
+    """A hundred members at once hold and book the last one with credits: one booking, one credit spent in all."""
+    slot = shop.slot(units=1)
+    shop.rows("UPDATE offerings SET credits_price = 1")
+    members = [f"user-{uuid4()}" for _ in range(MEMBERS)]
+    for user_id in members:
+        grant(shop, user_id, 1)
+
+    def hold_and_book(number: int) -> Booked | str:
+        hold = shop.hold({slot: 1})
+        return (
+            till.book(hold["id"], "credits", user_id=members[number])
+            if hold["outcome"] == "held"
+            else hold["outcome"]
+        )
+
+    answers = shop.at_once(MEMBERS, hold_and_book)
+
+    assert answers.count("sold-out") == MEMBERS - 1, Counter(map(str, answers))
+    assert kinds(answers)[Booked] == 1
+    assert shop.rows("SELECT held_units, sold_units FROM slots") == [(0, 1)]
+    assert shop.value("SELECT sum(balance) FROM user_credits") == MEMBERS - 1
+    assert shop.violations() == []
+    assert shop.deadlocks() == 0
 
 
 # One credit, several holds.
