@@ -6,10 +6,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 python := .venv/bin/python
 # Settings given to make reach the programs as environment variables, whichever way they were given.
 export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS MINUTES STEPS REPLAY GUARDS PYTHON
-export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN EMAIL HEAD
+export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN EMAIL HEAD ID
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate verify-audit export forget bench openapi check format lock build clean
+.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench openapi check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ redrive: env-local ## Move webhook events that were given up back to the inbox (
 
 migrate: env-local ## Bring a database up to date: DATABASE_OWNER_URL's if set, else the running cloud's
 	@if [ -n "$$DATABASE_OWNER_URL" ]; then $(python) -m scripts.migrate; else $(python) -m local invoke migrate; fi
+
+trace: env-local ## Print the whole story that an id belongs to, in order (ID= of a reservation, payment, booking, refund, or Stripe's; ARGS=--json; DATABASE_OWNER_URL as for migrate)
+	@PYTHONPATH=.:shared:layers/postgres $(python) -m scripts.trace $(ARGS)
 
 verify-audit: env-local ## Recompute the audit's hash chain; names the first row that does not fit (HEAD=position:hash; DATABASE_OWNER_URL as for migrate)
 	@$(python) -m scripts.verify_audit

@@ -223,6 +223,32 @@ class Audit(TypedDict):
     entries: list[AuditEntry]
 
 
+class StoryEntry(TypedDict):
+    """One thing that happened, with what there is to say of it: money in minor units, seats, credits, and who did it.
+
+    `subject` is what it happened to, `event_id` the event of Stripe's that brought it.
+    """
+
+    at: datetime
+    what: str
+    who: str
+    request_id: NotRequired[str]
+    amount: NotRequired[int]
+    currency: NotRequired[str]
+    seats: NotRequired[int]
+    credits: NotRequired[int]
+    subject: NotRequired[str]
+    event_id: NotRequired[str]
+    detail: NotRequired[str]
+
+
+class Story(TypedDict):
+    """All that became of a reservation, in order; `reservation_id` is null for an event that is about none of ours."""
+
+    reservation_id: UUID | None
+    entries: list[StoryEntry]
+
+
 class ErrorGroup(TypedDict):
     """One error, however often it was seen."""
 

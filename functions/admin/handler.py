@@ -19,6 +19,7 @@ from functions.admin.requests import (
     WebhookEventsQuery,
 )
 from functions.admin.schedules import ScheduleRequest
+from functions.admin.trace import show_story
 from runtime.auth import require_admin
 from runtime.http import HttpFunction, json_response, parsed_id
 from runtime.jobs import Budget
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Replayed,
         Slot,
         Stats,
+        Story,
         WebhookEvents,
     )
     from runtime.answers import Answer
@@ -139,6 +141,12 @@ def put_slot(slot_id: str) -> "Answer[Slot]":
 def get_audit(booking_id: str) -> "Answer[Audit]":
     require_admin(app.current_event)
     return json_response(200, show_audit(parsed_id(booking_id, UnknownBooking)))
+
+
+@app.get("/trace/<known_id>")
+def get_trace(known_id: str) -> "Answer[Story]":
+    require_admin(app.current_event)
+    return json_response(200, show_story(known_id))
 
 
 @app.get("/errors")

@@ -25,6 +25,7 @@ ROUTES = {
     ("PUT", "/offerings/[^/]+/schedule"),
     ("PUT", "/slots/[^/]+"),
     ("GET", "/bookings/[^/]+/audit"),
+    ("GET", "/trace/[^/]+"),
     ("POST", "/webhook-events/replay"),
     ("POST", "/errors/[^/]+/[^/]+"),
     ("POST", "/webhook-events/[^/]+/replay"),

@@ -72,7 +72,8 @@ def test_a_session_carries_it_on_to_its_intent(app: App) -> None:
     request_id, payment = paid(app, mode="checkout_session")
     assert app.outcome(app.event(payment.session_id, "checkout.session.completed")) == "processed"
     (intent,) = app.intents(payment.hold)
-    assert intent.metadata and intent.metadata.to_dict()["holdfast_request_id"] == request_id
+    assert intent.metadata
+    assert intent.metadata.to_dict()["holdfast_request_id"] == request_id
     assert audited(app, "bookings") == {("stripe", request_id)}
 
 
@@ -111,7 +112,8 @@ def test_a_refund_has_the_id_of_the_call_that_asked_for_it(
     request_id = refund(app, monkeypatch).headers["X-Request-Id"]
     app.invoke("deliver-outbox")
     (made,) = app.stripe_client.v1.refunds.list({"payment_intent": str(payment.intent_id)}).data
-    assert made.metadata and made.metadata.to_dict()["holdfast_request_id"] == request_id
+    assert made.metadata
+    assert made.metadata.to_dict()["holdfast_request_id"] == request_id
     assert app.value("SELECT request_id FROM refunds") == request_id
     assert {("admin", request_id), ("system", request_id)} < audited(app, "refunds")
     assert app.outcome(app.event(made.id, "refund.created")) in ("processed", "stale")
