@@ -11,12 +11,12 @@ from database.jobs import finish_job
 from domain.refusals import DatabaseUnavailable
 from runtime.jobs import Budget
 from runtime.observability import logger
-from runtime.settings import DatabaseSettings, load
+from runtime.settings import DatabaseSettings, credential
 
 
 @cache
 def _database() -> Database:
-    return Database(load(DatabaseSettings).database_url)
+    return Database(credential(DatabaseSettings, "database_url"))
 
 
 def check(request_id: str, budget: Budget) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def record(report: ErrorReport, request_id: str, address: str | None = None) -> 
         count("ErrorReportLimited")
         raise TooManyRequests(retry_after=outcome["retry_after"])
     count("ErrorReported")
+    if report.severity == "critical":
+        count("CriticalError")
     if outcome["new"]:
         count("ErrorGroupOpened")
     if outcome["sampled"] and settings.sentry_dsn:

@@ -56,6 +56,16 @@ def receive(payload: bytes, signature: str | None, context: Context) -> str:
     except NotAnEvent:
         count("WebhookMalformed")
         raise refusals.MalformedEvent from None
+    failed = 1
+    try:
+        outcome = _applied_or_queued(settings, event, context)
+        failed = 0
+    finally:
+        count("WebhookFailure", failed)  # its average is the rate
+    return outcome
+
+
+def _applied_or_queued(settings: Settings, event: Mapping[str, Any], context: Context) -> str:
     try:
         return apply_event(_database(), _gateway(), settings, event, context)
     except refusals.DatabaseUnavailable:

@@ -11,13 +11,15 @@ from uuid import UUID
 
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from domain import refusals
+from domain.meter import meter
 from domain.refusals import Refusal
 from runtime.failures import report_failure, report_held_back
-from runtime.observability import count, invocation, logger
+from runtime.observability import count, invocation, logger, named_after
 from runtime.problems import STATUS, problem_response
 from runtime.settings import MissingSetting, Settings, load, renew_secrets
 from runtime.snapshot import forget_around_snapshots
@@ -25,6 +27,8 @@ from runtime.snapshot import forget_around_snapshots
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 SERVER_ERROR = 500
+# Somebody else was there first, or is there. To be sold out is no conflict: a sale ends so.
+CONFLICTS = (409, 412)
 # Versions count from 1.
 NO_VERSION = 0
 
@@ -36,6 +40,7 @@ class HttpFunction(LambdaFunctionUrlResolver):
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - partly untyped there
         forget_around_snapshots()
         self._max_body_bytes = max_body_bytes
+        self._is_warm = False
         self._methods: list[tuple[str, re.Pattern[str]]] = []
         self.not_found(self._refuse_path)  # pyright: ignore[reportUnknownMemberType] - partly untyped there
 
@@ -63,7 +68,16 @@ class HttpFunction(LambdaFunctionUrlResolver):
                 report_failure(failure, context)
                 answer = self._refuse(refusals.InternalError(), request_id)
             answer["headers"]["X-Request-Id"] = request_id
+            self._count_call(event, context)
             return answer
+
+    def _count_call(self, event: dict[str, Any], context: Any) -> None:
+        if event["requestContext"]["http"]["method"] != "GET":
+            count("Act")
+        if self._is_warm:
+            count(named_after(context, "OwnTime"), meter().own_ms(), unit=MetricUnit.Milliseconds)
+        # The first call opens connections and reads secrets: it says nothing of the others.
+        self._is_warm = True
 
     def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         if len(event.get("body") or "") > self._max_body_bytes * 2:
@@ -77,6 +91,8 @@ class HttpFunction(LambdaFunctionUrlResolver):
         log = logger.warning if status >= SERVER_ERROR else logger.info
         log("refused", extra={"problem": refusal.slug(), "status": status})
         count("Refused")
+        if status in CONFLICTS and not isinstance(refusal, refusals.SoldOut):
+            count("Conflict")
         response = problem_response(refusal, request_id)
         return {
             "statusCode": response.status_code,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from runtime.failures import report_failure, report_held_back
-from runtime.observability import count, invocation, logger
+from runtime.observability import count, invocation, logger, named_after
 from runtime.settings import MissingSetting, renew_secrets
 
 # What a run keeps back: the slowest batch that it may have begun just before (Stripe, three tries, twice), and its answer.
@@ -43,6 +43,7 @@ def job(run: Job) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
             for name, value in result.items():
                 if isinstance(value, int) and not isinstance(value, bool):
                     count(name.title().replace("_", ""), value)
+            count(named_after(context, "Done"))  # the heartbeat that an alarm listens for
             logger.info("done", extra={"result": result})
             return result
 

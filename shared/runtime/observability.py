@@ -10,6 +10,8 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from domain.meter import begin_meter
+
 
 def _serialized(line: dict[str, Any]) -> str:
     """The line in JSON. What an exception says may repeat anything, a customer's address too: that is taken out here."""
@@ -42,9 +44,15 @@ def identify(**ids: str | None) -> None:
     logger.append_keys(**{name: value for name, value in ids.items() if value is not None})
 
 
-def count(name: str, value: float = 1) -> None:
+def count(name: str, value: float = 1, *, unit: MetricUnit = MetricUnit.Count) -> None:
     """Counts an outcome as a metric (EMF)."""
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    metrics.add_metric(name=name, unit=unit, value=value)
+
+
+def named_after(context: Any, what: str) -> str:
+    """The name of one function's metric: `ReservationCleanupDone` for `Done` of `<stack>-reservation-cleanup`."""
+    function = context.function_name.removeprefix(f"{metrics.service}-")
+    return function.title().replace("-", "") + what
 
 
 @contextmanager
@@ -54,9 +62,13 @@ def invocation(context: Any) -> Generator[str]:
     identify(function_name=context.function_name, request_id=context.aws_request_id)  # one log group has all
     # Powertools' buffer and Lambda's own tracing read this; outside Lambda it is absent.
     os.environ.setdefault("_X_AMZN_TRACE_ID", "Root=0-00000000-000000000000000000000000")
+    spent = begin_meter()
     try:
         yield context.aws_request_id
     finally:
+        if spent.database_calls:
+            count("DatabaseCalls", spent.database_calls)
+            count("LockTimeouts", spent.lock_timeouts)
         _flush_metrics()
 
 

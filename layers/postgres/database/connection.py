@@ -20,6 +20,7 @@ from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
 from domain.credential import Credential, credential
+from domain.meter import meter
 from domain.refusals import DatabaseUnavailable, LockTimeout
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -86,6 +87,15 @@ class Database:
         the unit finds its own first run). Raises `LockTimeout` when a lock was not to be had in time, `DatabaseUnavailable`
         when the database cannot be reached.
         """
+        try:
+            result = self._run(act)
+        except LockTimeout:
+            meter().note_database_call(lock_timeout=True)
+            raise
+        meter().note_database_call(lock_timeout=False)
+        return result
+
+    def _run[T](self, act: Callable[[Connection], T]) -> T:
         give_up_at = time.monotonic() + RETRY_SECONDS
         attempt = 0
         while True:

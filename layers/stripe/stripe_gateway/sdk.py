@@ -8,6 +8,7 @@ from typing import Any
 import stripe
 
 from domain.credential import Credential
+from domain.meter import meter
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 
 # Three tries and two short pauses stay inside 8 s; the SDK's own first pause of half a second would not.
@@ -55,7 +56,8 @@ def connect(
 def failures() -> Generator[None]:
     """Stripe's errors by what the caller may conclude (https://docs.stripe.com/error-low-level)."""
     try:
-        yield
+        with meter().waiting():
+            yield
     except (
         stripe.APIConnectionError,
         stripe.RateLimitError,
