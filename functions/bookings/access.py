@@ -7,6 +7,7 @@ from uuid import UUID
 
 from database import bookings
 from domain.identity import Caller, Role
+from domain.limits import comes_from
 from domain.refusals import UnknownBooking
 from domain.reservation import token_matches
 from functions.bookings.connections import Settings, bookings_database
@@ -39,7 +40,10 @@ class Visitor:
 
 def visitor(app: HttpFunction) -> Visitor:
     """Who calls; a sign-in that is sent has to be valid, whatever the token. Raises as `signed_in`."""
-    return Visitor(app.header("x-reservation-token"), signed_in_at_all(app.current_event))
+    token = app.header("x-reservation-token")
+    if token:
+        comes_from(token)
+    return Visitor(token, signed_in_at_all(app.current_event))
 
 
 def acting(app: HttpFunction, who: Visitor, reason: str) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from domain.limits import comes_from
 from functions.create_payment_intent.service import PaymentRequest, pay
 from runtime.http import HttpFunction, json_response
 
@@ -16,6 +17,7 @@ lambda_handler = app.lambda_handler
 @app.post("/")
 def post_payment() -> "Answer[IntentPayment | SessionPayment, Literal[200, 201]]":
     request, key = app.body_as(PaymentRequest), app.idempotency_key()
+    comes_from(str(request.reservation_id))
     answered = pay(request, app.header("x-reservation-token"), key, app.actor("customer", "pays"))
     headers = {"Idempotent-Replayed": "true"} if answered.replayed else {}
     return json_response(answered.status, answered.body, headers)

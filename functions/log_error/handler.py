@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from functions.log_error.answers import Counted
     from runtime.answers import Answer
 
-app = HttpFunction(max_body_bytes=64 * 1024)
+# A known error is counted however often it comes; of new ones an address has so many (`service`).
+app = HttpFunction(max_body_bytes=64 * 1024, limited=False)
 
 
 @app.post("/")

@@ -1,7 +1,5 @@
 """An error report: scrubbed, fingerprinted, counted exactly, sampled with a cap."""
 
-import hashlib
-import ipaddress
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -12,6 +10,7 @@ from database.connection import Database
 from domain.errors import ISSUES_AN_HOUR, fingerprint
 from domain.refusals import TooManyRequests
 from domain.scrubbing import scrub, scrub_context
+from runtime.limits import owner_of
 from runtime.observability import count
 from runtime.sentry import send_to_sentry
 from runtime.settings import DatabaseSettings, credential, load
@@ -19,8 +18,6 @@ from runtime.settings import DatabaseSettings, credential, load
 # Errors that nobody has reported before, which one address may bring in an hour. A page has a few; a known one is counted
 # whoever brings it, and however often.
 NEW_GROUPS_AN_HOUR = 60
-# An IPv6 address is one of the 2^64 that its user has.
-IPV6_NETWORK = 64
 
 type Short = Annotated[str, Field(max_length=200)]
 
@@ -85,7 +82,7 @@ def record(report: ErrorReport, request_id: str, address: str | None = None) -> 
             url=url,
             request_id=request_id,
             times=report.times if isinstance(report, OwnFailure) else 1,
-            opener=address and _opener(address),
+            opener=address and owner_of(address),
             opened_an_hour=NEW_GROUPS_AN_HOUR if address and settings.rate_limits else None,
             issues_an_hour=ISSUES_AN_HOUR if settings.github_repository else None,
         )
@@ -110,13 +107,3 @@ def record(report: ErrorReport, request_id: str, address: str | None = None) -> 
             extra={"stack": stack, "context": context, "url": url},
         )
     return {"fingerprint": group, "occurrence_count": outcome["occurrence_count"], "new": outcome["new"]}
-
-
-def _opener(address: str) -> str:
-    """Who an address belongs to, as a digest: the hour's bucket need not know where it is."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return hashlib.sha256(address.encode()).hexdigest()
-    length = IPV6_NETWORK if found.version == 6 else found.max_prefixlen
-    return hashlib.sha256(str(ipaddress.ip_network((found, length), strict=False)).encode()).hexdigest()

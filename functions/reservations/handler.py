@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from domain.limits import comes_from
 from domain.refusals import UnknownReservation
 from functions.reservations import service
 from functions.reservations.requests import HoldRequest, SlotsQuery
@@ -31,6 +32,7 @@ def get_slots() -> "Answer[Slots]":
 @app.post("/reservations")
 def post_reservation() -> "Answer[NewHold, Literal[201]]":
     request, key = app.body_as(HoldRequest), app.idempotency_key(at_least=KEY_LENGTH)
+    comes_from(request.customer.email.lower())
     answer, replayed = service.hold(request, key, app.actor("customer", "holds"))
     return json_response(201, answer, {"Idempotent-Replayed": "true"} if replayed else {})
 

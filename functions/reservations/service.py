@@ -16,6 +16,7 @@ from database import catalogue, holds
 from database.connection import Context, Database
 from database.payments import claim_payments_to_close
 from domain import refusals
+from domain.limits import comes_from
 from domain.refusals import BY_SLUG
 from domain.reservation import reservation_token, token_matches
 from functions.reservations.requests import HoldRequest, SlotsQuery
@@ -210,6 +211,7 @@ def _require_token(reservation_id: UUID, token: str | None) -> None:
     secrets = accepted(load(Settings), "token_secret")
     if not token or not any(token_matches(str(reservation_id), token, secret) for secret in secrets):
         raise refusals.UnknownReservation
+    comes_from(str(reservation_id))
     identify(reservation_id=str(reservation_id))
 
 

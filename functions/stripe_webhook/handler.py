@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 # Far above any event that Stripe sends, and read before anything is computed over it.
 MAX_BODY_BYTES = 512 * 1024
 
-app = HttpFunction(max_body_bytes=MAX_BODY_BYTES)
+# Stripe is never told to slow down; others are, before the database hears of them (`strangers`).
+app = HttpFunction(max_body_bytes=MAX_BODY_BYTES, limited=False)
 lambda_handler = app.lambda_handler
 
 

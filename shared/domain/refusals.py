@@ -217,7 +217,7 @@ class DatabaseUnavailable(Refusal):
 
 
 class TooManyRequests(Refusal):
-    """Too many requests from this address."""
+    """Too many requests; come again later."""
 
 
 class EventNotApplied(Refusal):

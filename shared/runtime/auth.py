@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.data_classes import LambdaFunctionUrlEvent
 from pydantic import Field, ValidationInfo, field_validator
 
 from domain.identity import Caller, Role, caller_of, csrf_matches, session_claims, session_key
+from domain.limits import comes_from
 from domain.refusals import Csrf, Forbidden, Unauthenticated
 from runtime.settings import Settings, accepted, load
 
@@ -147,7 +148,9 @@ def _verified(token: str, secrets: Iterable[str]) -> Caller:
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
     )
-    return caller_of(claims)
+    caller = caller_of(claims)
+    comes_from(caller.user_id)
+    return caller
 
 
 @cache

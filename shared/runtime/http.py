@@ -16,9 +16,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from domain import refusals
+from domain.limits import Limits, begin_request
 from domain.meter import meter
 from domain.refusals import Refusal
 from runtime.failures import report_failure, report_held_back
+from runtime.limits import request_limits
 from runtime.observability import count, invocation, logger, named_after
 from runtime.problems import STATUS, problem_response
 from runtime.settings import MissingSetting, Settings, load, renew_secrets
@@ -34,12 +36,16 @@ NO_VERSION = 0
 
 
 class HttpFunction(LambdaFunctionUrlResolver):
-    """The routes of one function. Bodies are read by `body_as`, refusals become problems, the rest is routing."""
+    """The routes of one function. Bodies are read by `body_as`, refusals become problems, the rest is routing.
 
-    def __init__(self, *, max_body_bytes: int = 64 * 1024) -> None:
+    Each request is counted, of its address and its caller, unless `limited` is off.
+    """
+
+    def __init__(self, *, max_body_bytes: int = 64 * 1024, limited: bool = True) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - partly untyped there
         forget_around_snapshots()
         self._max_body_bytes = max_body_bytes
+        self._limited = limited
         self._is_warm = False
         self._methods: list[tuple[str, re.Pattern[str]]] = []
         self.not_found(self._refuse_path)  # pyright: ignore[reportUnknownMemberType] - partly untyped there
@@ -54,6 +60,7 @@ class HttpFunction(LambdaFunctionUrlResolver):
         with invocation(context) as request_id:
             renew_secrets()
             report_held_back()
+            begin_request(self._limits if self._limited else None)
             try:
                 answer = self._answer(event, context)
             except Refusal as refusal:
@@ -67,6 +74,8 @@ class HttpFunction(LambdaFunctionUrlResolver):
                 count("UncaughtFailure")
                 report_failure(failure, context)
                 answer = self._refuse(refusals.InternalError(), request_id)
+            finally:
+                begin_request(None)
             answer["headers"]["X-Request-Id"] = request_id
             self._count_call(event, context)
             return answer
@@ -93,6 +102,8 @@ class HttpFunction(LambdaFunctionUrlResolver):
         count("Refused")
         if status in CONFLICTS and not isinstance(refusal, refusals.SoldOut):
             count("Conflict")
+        if isinstance(refusal, refusals.TooManyRequests):
+            count("RequestLimited")
         response = problem_response(refusal, request_id)
         return {
             "statusCode": response.status_code,
@@ -143,6 +154,15 @@ class HttpFunction(LambdaFunctionUrlResolver):
             "reason": reason,
             "request_id": self.request_id,
         }
+
+    def _limits(self, identity: str | None) -> Limits:
+        return request_limits(
+            load(Settings),
+            function=self.lambda_context.function_name,
+            method=self.current_event.http_method,
+            address=self.client_address(),
+            identity=identity,
+        )
 
     def client_address(self) -> str:
         """Where the call comes from: AWS's word, and a header's only where it comes by the front, which AWS then names."""

@@ -43,6 +43,9 @@ class Settings(BaseModel):
     release: str = "unreleased"
     front_secret: str | None = None
     rate_limits: bool = True
+    # What may be asked for in a minute, from one address and by one caller, of each function.
+    rate_limit_address: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    rate_limit_identity: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     log_error_function: str | None = None
 
     @field_validator("rate_limits")

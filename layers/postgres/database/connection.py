@@ -19,7 +19,9 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
+from database.limits import COUNT, OVER, Spent
 from domain.credential import Credential, credential
+from domain.limits import Limits, limits_due
 from domain.meter import meter
 from domain.refusals import DatabaseUnavailable, LockTimeout
 
@@ -47,12 +49,20 @@ BREAKER_SECONDS = 5.0
 RETRY_SECONDS = 2.5
 
 
-_at_work = threading.local()
+class _AtWork(threading.local):
+    """What this thread is at: whether a unit of work, and what that still has to be counted in."""
+
+    def __init__(self) -> None:
+        self.here = False
+        self.limits: Limits = {}
+
+
+_at_work = _AtWork()
 
 
 def in_unit_of_work() -> bool:
     """Whether this thread is inside a unit of work: it must not be while Stripe, or anybody else, is being asked."""
-    return getattr(_at_work, "here", False)
+    return _at_work.here
 
 
 class _Impatient(psycopg.Connection[tuple[Any, ...]]):
@@ -79,6 +89,7 @@ class Database:
         self._refusals = 0
         self._away_until = 0.0
         self._one_at_a_time = threading.RLock()
+        self._spent = Spent()
 
     def run[T](self, act: Callable[[Connection], T]) -> T:
         """Does the unit of work, one at a time whatever the number of threads, again from the start when the database asks for that or the connection breaks.
@@ -86,23 +97,27 @@ class Database:
         Retried inside 2.5 s: deadlock, serialization failure, lost connection (a COMMIT whose answer was lost included:
         the unit finds its own first run). Raises `LockTimeout` when a lock was not to be had in time, `DatabaseUnavailable`
         when the database cannot be reached.
+
+        The first unit of a request is counted in what limits the request: raises `TooManyRequests`, and the act is not run.
         """
+        limits = limits_due()
+        self._spent.refuse(limits)
         try:
-            result = self._run(act)
+            result = self._run(act, limits)
         except LockTimeout:
             meter().note_database_call(lock_timeout=True)
             raise
         meter().note_database_call(lock_timeout=False)
         return result
 
-    def _run[T](self, act: Callable[[Connection], T]) -> T:
+    def _run[T](self, act: Callable[[Connection], T], limits: Limits) -> T:
         give_up_at = time.monotonic() + RETRY_SECONDS
         attempt = 0
         while True:
             attempt += 1
             try:
                 with self._one_at_a_time:
-                    return self._run_once(act)
+                    return self._run_once(act, limits)
             except (errors.DeadlockDetected, errors.SerializationFailure) as failure:
                 if time.monotonic() >= give_up_at:
                     raise LockTimeout from failure
@@ -116,21 +131,27 @@ class Database:
                     raise DatabaseUnavailable from failure
             time.sleep(random.uniform(0.5, 1.5) * min(0.02 * 2**attempt, 0.5))  # noqa: S311 - jitter, not a secret
 
-    def _run_once[T](self, act: Callable[[Connection], T]) -> T:
+    def _run_once[T](self, act: Callable[[Connection], T], limits: Limits) -> T:
         if self._connection is not None and self._connected_by != self._url.current():
             self.close()
         connection = self._connection or self._connect()
         started = time.perf_counter()
-        _at_work.here = True
+        _at_work.here, _at_work.limits = True, limits
         try:
-            return act(connection)
+            result = act(connection)
         except psycopg.Error as failure:
+            if failure.sqlstate == OVER:
+                raise self._spent.remember(failure) from None
             # What follows the first line (DETAIL, CONTEXT) repeats the row and its values: no log may have those.
             if failure.diag.message_primary:
                 failure.args = (failure.diag.message_primary,)
             raise
+        else:
+            if _at_work.limits:
+                raise RuntimeError("the first unit of work of a request begins with `call`")
+            return result
         finally:
-            _at_work.here = False
+            _at_work.here, _at_work.limits = False, {}
             if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
                 _roll_back(connection)
             elapsed_ms = round((time.perf_counter() - started) * 1000, 2)
@@ -194,10 +215,18 @@ def call(
 
     `context` says to the audit who acts and why. It travels in the statement itself, which then has no FROM of its own:
     what FROM calls comes first, and a second statement in a pipeline costs half a millisecond.
+
+    Where the request is still to be counted that second statement comes first, and this one is skipped if it fails.
     """
-    if context is None:
+    if context is not None:
+        query, params = query + IN_CONTEXT, [*params, json.dumps(context)]
+    limits, _at_work.limits = _at_work.limits, {}
+    if not limits:
         return only_value(conn.execute(query, params))
-    return only_value(conn.execute(query + IN_CONTEXT, [*params, json.dumps(context)]))
+    with conn.pipeline():
+        conn.execute(COUNT, [list(limits), list(limits.values())])
+        cursor = conn.execute(query, params)
+    return only_value(cursor)
 
 
 class Transaction:
