@@ -105,7 +105,7 @@ function payButton({ reservation }) {
 
 function loaded(source) {
   return new Promise((resolve, reject) => {
-    const failed = () => reject(new Error("Stripe's script could not be loaded."));
+    const failed = () => reject(new TypeError("Stripe's script could not be loaded."));
     document.head.append(h("script", { src: source, load: resolve, error: failed }));
   });
 }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -202,7 +203,7 @@ def test_whoever_chooses_anew_does_not_hold_twice(page: Page, cloud: Cloud) -> N
     ids=["on arrival", "free"],
 )
 def test_what_needs_no_card_is_booked_without(
-    page: Page, cloud: Cloud, offered: dict[str, object], button: str, said: str
+    page: Page, cloud: Cloud, offered: dict[str, Any], button: str, said: str
 ) -> None:
     sale = on_sale(cloud, **offered)
     hold(page, sale)
