@@ -25,11 +25,11 @@ class SecretUnreadable(Exception):
 
 @dataclass(slots=True)
 class _Kept:
-    """A secret's value, when it was read, and the one before it once somebody has asked for that."""
+    """A secret's value, when it was read and read again, and the one before it once somebody has asked for that."""
 
     value: str
     read_at: float
-    asked_at: float
+    renewed_at: float = float("-inf")
     previous: str | None = None
     knows_previous: bool = False
 
@@ -50,8 +50,7 @@ class SecretStore:
         """The value as it was read last; raises `SecretUnreadable`."""
         with self._one_at_a_time:
             if arn not in self._kept:
-                now = self._clock()
-                self._kept[arn] = _Kept(_read(arn), now, now)
+                self._kept[arn] = _Kept(_read(arn), self._clock())
             return self._kept[arn].value
 
     def previous(self, arn: str) -> str | None:
@@ -71,9 +70,9 @@ class SecretStore:
         """Reads the value again, unless that was done within these seconds. False: it could not be read, and is kept."""
         with self._one_at_a_time:
             kept, now = self._kept.get(arn), self._clock()
-            if kept is None or 0 <= now - kept.asked_at < at_most_every:
+            if kept is None or 0 <= now - kept.renewed_at < at_most_every:
                 return True
-            kept.asked_at = now
+            kept.renewed_at = now
             try:
                 value = _read(arn)
             except SecretUnreadable:
