@@ -9,7 +9,7 @@ export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS M
 export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN EMAIL HEAD ID
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench openapi check format lock build clean
+.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench screenshots openapi check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,9 @@ bench: env ## Measure everything against its limit, some ten minutes (ARGS=--qui
 
 openapi: env ## Write docs/openapi.json anew, as the functions' code has it
 	@PYTHONPATH=.:shared:layers/postgres:layers/stripe $(python) -m scripts.openapi write
+
+screenshots: env ## Take the pictures of the storefront that the README shows (needs Chromium)
+	@PYTHONPATH=.:shared:layers/postgres:layers/stripe $(python) -m scripts.screenshots
 
 check: env ## Lint, types, migrations, exports, template
 	@$(python) -m scripts.check
