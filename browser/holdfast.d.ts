@@ -53,7 +53,7 @@ export class Unreachable extends Error {
 export interface Reservations {
   offerings(): Promise<Offering[]>;
   slots(query: SlotsQuery): Promise<{ slots: Slot[]; next?: string }>;
-  /** Holds all of it or nothing; the tab remembers the hold until it is over, cancelled, or forgotten. */
+  /** Holds all of it or nothing; the tab remembers the hold until it has expired, or was cancelled or forgotten. */
   hold(request: HoldRequest): Promise<Hold>;
   /** The hold that this tab remembers, as it was last seen: after a reload, or back from Stripe's page. */
   recall(): Hold | null;
@@ -84,9 +84,10 @@ export interface Hold {
    */
   countdown(tick: (remaining: number) => void): () => void;
   /**
-   * Cancels the hold when the page is left for another site or closed: not on a reload or a page of the same site, and never
-   * once paying has begun. Where a browser cannot tell these apart (no Navigation API) it is left to its deadline. Returns
-   * what stops it.
+   * Cancels the hold when the page is left for another site or closed: not for a page of the same site, not on a reload by
+   * keys or by a script, and never once paying has begun. The browser's own button for reloading looks like leaving: then
+   * `recall` answers a cancelled hold, so that the page can say so, and hold the same again. Without a Navigation API
+   * nothing is cancelled. Returns what stops it.
    */
   cancelOnLeaving(): () => void;
   /** The tab does not remember it any more; the hold itself stays. */

@@ -78,9 +78,9 @@ function callsOf(address, { tab, scrub, clock, trail }) {
     };
   }
 
-  async function ask(name, method, path, call) {
+  async function ask(name, method, path, call, longest) {
     const began = performance.now();
-    const [signal, done] = within(TRY_MS);
+    const [signal, done] = within(longest);
     const told = (outcome) => {
       const ms = Math.round(performance.now() - began);
       trail.add("call", `${method} /${name}${path.split("?")[0]}`, { ...outcome, ms });
@@ -113,7 +113,7 @@ function callsOf(address, { tab, scrub, clock, trail }) {
     const repeatable = method !== "POST" || call.key || call.repeatable;
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
       try {
-        return await ask(name, method, path, call);
+        return await ask(name, method, path, call, Math.min(TRY_MS, giveUpAt - performance.now()));
       } catch (failure) {
         const unsure = failure instanceof Unreachable || UNSURE.has(failure.status);
         if (unsure ? !repeatable : !comesAgain(failure)) throw failure;
@@ -340,7 +340,9 @@ function makeHold(sender, { address, tab, clock }, { reservation, token, paying 
         if (paying || reservation.status !== "active") return;
         const headers = sender.headersOf("DELETE", { token });
         fetch(address("reservations", path), { method: "DELETE", headers, keepalive: true }).catch(() => {});
-        seen({ status: "cancelled" });
+        reservation = { ...reservation, status: "cancelled" };
+        // If this was a reload after all, the page can say what became of its seats, and hold them again.
+        if (isRemembered()) remember();
       }),
     forget,
   };
@@ -370,8 +372,9 @@ function countDown(hold, tick) {
   return stop;
 }
 
-// Runs `act` when the page goes, unless it goes to a page of the same site, itself included. Only the Navigation API tells
-// where: without it nothing is ever run.
+// Runs `act` when the page goes, unless it goes to a page of the same site, itself included. The Navigation API tells where,
+// and without it nothing is ever run. Of what a person does outside the page (closes it, types an address, or uses the
+// browser's own button to reload it) nothing tells; of a reload by keys, the keys do.
 function whenLeaving(act) {
   if (!window.navigation) return () => {};
   let staying = false;
@@ -379,6 +382,9 @@ function whenLeaving(act) {
     listen(window.navigation, "navigate", ({ destination, downloadRequest }) => {
       if (destination.sameDocument || downloadRequest !== null) return;
       staying = new URL(destination.url).origin === location.origin;
+    }),
+    listen(window, "keydown", ({ key, ctrlKey, metaKey }) => {
+      if (key === "F5" || (key.toLowerCase() === "r" && (ctrlKey || metaKey))) staying = true;
     }),
     // The page went nowhere after all: it went on by itself, or whatever it went to did not come.
     listen(window.navigation, "navigatesuccess", () => (staying = false)),

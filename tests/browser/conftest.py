@@ -62,6 +62,6 @@ def uncaught() -> list[Error]:
 def page(context: BrowserContext, uncaught: list[Error]) -> Generator[Page]:
     """An empty tab; what nobody caught in it fails the test."""
     page = context.new_page()
-    page.on("pageerror", uncaught.append)
+    page.on("pageerror", lambda error: uncaught.append(error))  # noqa: PLW0108 - Playwright marks what it is given
     yield page
     assert not uncaught
