@@ -9,7 +9,7 @@ export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS M
 export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN EMAIL HEAD ID
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo chaos simulate nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench screenshots openapi check format lock build clean
+.PHONY: help env env-local demo chaos simulate fuzz nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench screenshots openapi check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,10 +23,14 @@ chaos: env-local ## Besiege a sale: kill everything, cut every connection, then 
 simulate: env ## Everything that can happen, in random order made by a seed, and every promise checked (SECONDS=120 or STEPS=, SEED= REPLAY=file GUARDS=1)
 	@$(python) -m local.simulation
 
-nightly: env ## What takes hours: simulate and chaos with fresh seeds, every hole found, the races over thousands of rounds, bench
+fuzz: env ## Call every function with all that docs/openapi.json allows, and all that it does not (SECONDS=120 SEED= STATE=)
+	@PYTHONPATH=.:shared:layers/postgres:layers/stripe $(python) -m local.fuzz
+
+nightly: env ## What takes hours: fuzz, simulate and chaos with fresh seeds, every hole found, the races over thousands of rounds, bench
 	SEED= STEPS= SECONDS=3600 $(MAKE) simulate
 	SEED= MINUTES=30 SECONDS= $(MAKE) chaos
 	SEED= GUARDS=1 $(MAKE) simulate
+	SEED= SECONDS=1800 $(MAKE) fuzz
 	$(MAKE) test-long
 	$(MAKE) bench
 

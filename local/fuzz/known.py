@@ -1,0 +1,113 @@
+"""What is there to be called about: learned from the catalogue and from answers, and named in place of what is made up."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from random import Random
+from typing import Any, cast
+from uuid import UUID
+
+import psycopg
+import requests
+
+# How often a name that is known takes the place of one that was made up.
+KNOWN = 0.8
+KEPT = 50
+FIRST_HOLDS = 8
+PATIENCE_S = 30
+USERS = ("ada", "brigitte")
+# Fields of answers whose values other calls name, by the operation that answers them.
+LEARNED = {
+    "admin.get_webhook_events": ("events", "id", "event_id"),
+    "admin.get_errors": ("errors", "fingerprint", "fingerprint"),
+}
+BOOKINGS = {f"bookings.{act}" for act in ("post_booking", "get_booking", "post_cancel", "post_reschedule")}
+
+
+class Known:
+    """The last names of each kind. A hold is `{"reservation_id", "token"}`, with `booking_id` and `version` once booked."""
+
+    def __init__(self, stack: Mapping[str, Any], chance: Random) -> None:
+        self.holds: list[dict[str, Any]] = []
+        self._names: defaultdict[str, list[str]] = defaultdict(list, {"user_id": list(USERS)})
+        self._chance = chance
+        with psycopg.connect(stack["database_admin_url"]) as conn:
+            slots = (
+                "SELECT s.id, o.slug FROM slots s JOIN offerings o ON o.id = s.offering_id ORDER BY random()"
+            )
+            for slot_id, slug in conn.execute(slots).fetchmany(KEPT):
+                self._learn("slot_id", str(slot_id))
+                self._learn("slug", slug)
+            for (add_on_id,) in conn.execute("SELECT id FROM add_ons"):
+                self._learn("add_on_id", str(add_on_id))
+        self._buy(stack["functions"])
+
+    def _buy(self, functions: Mapping[str, str]) -> None:
+        """Some holds, and bookings of every other one, for a beginning."""
+        url = functions["reservations"]
+        offered = requests.get(f"{url}/slots?offering=morning-yoga", timeout=PATIENCE_S).json()["slots"]
+        for number, slot in enumerate(offered[:FIRST_HOLDS]):
+            order = {
+                "items": [{"slot_id": slot["id"], "units": 1}],
+                "customer": {"email": f"{number}@example.com", "name": "Ada"},
+            }
+            hold = requests.post(f"{url}/reservations", json=order, timeout=PATIENCE_S).json()
+            self.learn_from("reservations.post_reservation", hold)
+            if number % 2:
+                wish = {"reservation_id": hold["id"], "payment_method": "pay_on_arrival"}
+                token = {"X-Reservation-Token": hold["token"]}
+                booked = requests.post(
+                    f"{functions['bookings']}/bookings", json=wish, headers=token, timeout=PATIENCE_S
+                )
+                self.learn_from("bookings.post_booking", booked.json())
+
+    def _learn(self, kind: str, name: str) -> None:
+        self._names[kind].append(name)
+        del self._names[kind][:-KEPT]
+
+    def learn_from(self, operation: str, answer: Mapping[str, Any]) -> None:
+        """Keeps what an answer names."""
+        if operation in LEARNED:
+            rows, field, kind = LEARNED[operation]
+            for row in answer[rows]:
+                self._learn(kind, row[field])
+        elif operation == "reservations.post_reservation":
+            self.holds.append({"reservation_id": answer["id"], "token": answer["token"]})
+            del self.holds[:-KEPT]
+            self._learn("known_id", answer["id"])
+        elif operation == "reservations.get_reservation" and "booking_id" in answer:
+            self._booked(answer["id"], answer["booking_id"], 1)
+        elif operation in BOOKINGS:
+            self._booked(answer["reservation_id"], answer["id"], answer["version"])
+            for item in answer["items"]:
+                self._learn("item_id", item["id"])
+
+    def _booked(self, reservation_id: str, booking_id: str, version: int) -> None:
+        for hold in self.holds:
+            if hold["reservation_id"] == reservation_id:
+                hold |= {"booking_id": booking_id, "version": version}
+
+    def in_place_of(self, made_up: Any, field: str = "") -> Any:
+        """The same value, with known names for most of the texts in it that name something."""
+        if isinstance(made_up, dict):
+            fields = cast("dict[str, Any]", made_up)
+            return {name: self.in_place_of(part, f"{field}.{name}") for name, part in fields.items()}
+        if isinstance(made_up, list):
+            return [self.in_place_of(part, field) for part in cast("list[Any]", made_up)]
+        kind = "add_on_id" if field.endswith("add_ons.id") else field.rpartition(".")[2]
+        names = self._names.get("slug" if kind == "offering" else kind)
+        if names and isinstance(made_up, str) and self._chance.random() < KNOWN:
+            return self._chance.choice(names)
+        return made_up
+
+    def hold(self) -> dict[str, Any] | None:
+        """A hold that most calls about holds and bookings are to be about; None: what was made up stays."""
+        return self._chance.choice(self.holds) if self.holds and self._chance.random() < KNOWN else None
+
+
+def is_uuid(value: object) -> bool:
+    """Whether it is a text that could be an id."""
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return isinstance(value, str)
