@@ -10,7 +10,7 @@ const REPORTS = 10;
 const REPORTS_WITHIN_MS = 60_000;
 const BREADCRUMBS = 30;
 // In characters, which have up to three bytes: log-error takes 64 KiB, and a browser no more of all that outlives a page.
-const LONGEST = { message: 2_000, stack: 8_000, text: 300, url: 1_000, report: 20_000 };
+const LONGEST = { message: 2_000, stack: 8_000, text: 300, name: 200, url: 1_000, report: 20_000 };
 const WIDEST = 30;
 const DEEPEST = 4;
 
@@ -440,7 +440,7 @@ function errorsOf(url, { scrub, trail, release }) {
       message: scrub(message, LONGEST.message) || "(no message)",
       ...(isError && { stack: scrub(error.stack ?? "", LONGEST.stack) }),
       severity,
-      ...(function_name && { function_name }),
+      ...(function_name && { function_name: scrub(function_name, LONGEST.name) }),
       source: "frontend",
       ...(release && { release }),
       // Stripe's redirects carry a client secret in the query, and a link in a mail may carry anything.

@@ -240,7 +240,7 @@ def test_leaving_gives_the_seats_back(
 
 def test_a_hold_that_was_given_back_is_remembered_as_such(site: Page, cloud: Cloud) -> None:
     """The browser's own button for reloading is not told from leaving: the page can hold the same again."""
-    request = wanted(cloud.slot())
+    request = wanted(cloud.slot(2))
     hold(site, request)
     site.evaluate("() => { hold.cancelOnLeaving(); }")
     site.reload()
