@@ -9,7 +9,7 @@ export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS M
 export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN EMAIL HEAD ID
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help env env-local demo chaos simulate fuzz nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench screenshots openapi check format lock build clean
+.PHONY: help env env-local demo chaos simulate fuzz load nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench screenshots openapi check format lock build clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ simulate: env ## Everything that can happen, in random order made by a seed, and
 
 fuzz: env ## Call every function with all that docs/openapi.json allows, and all that it does not (SECONDS=120 SEED= STATE=)
 	@PYTHONPATH=.:shared:layers/postgres:layers/stripe $(python) -m local.fuzz
+
+load: env-local ## 200 buyers at a time and a flood of error reports; then all is counted (SECONDS=60 SEED= STATE=)
+	@$(python) -m local.load
 
 nightly: env ## What takes hours: fuzz, simulate and chaos with fresh seeds, every hole found, the races over thousands of rounds, bench
 	SEED= STEPS= SECONDS=3600 $(MAKE) simulate

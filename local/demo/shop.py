@@ -44,6 +44,7 @@ NAMED_ANSWERS: Mapping[str, frozenset[str]] = {
     "schedule": _ALWAYS | {"200"},
     "offering": _ALWAYS | {"200", "201", "412 version-conflict"},
     "capacity": _ALWAYS | {"200", "409 below-sold"},
+    "report": _ALWAYS | {"202"},
 }
 _BOOKING = frozenset({"id", "status", "payment_method", "payment_status", "version", "items"})
 FIELDS: Mapping[str, frozenset[str]] = {
@@ -62,6 +63,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "schedule": frozenset({"created", "kept", "legacy", "deleted", "blocked"}),
     "offering": frozenset({"slug", "version", "add_ons"}),
     "capacity": frozenset({"id", "max_bookings", "max_units"}),
+    "report": frozenset({"fingerprint", "occurrence_count", "new"}),
 }
 PROBLEM_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
 COME_AGAIN = PLATFORM | {"409 lock-timeout", "409 request-in-progress"}
@@ -193,6 +195,10 @@ class Shop:
     async def balance(self, user_id: str, who: Mapping[str, str]) -> Answer:
         """A customer's credits, as an administrator sees them."""
         return await self.ask("balance", "GET", "admin", f"/customers/{user_id}/credits", headers=who)
+
+    async def report(self, error: Mapping[str, Any]) -> Answer:
+        """What went wrong in the page."""
+        return await self.ask("report", "POST", "log-error", "/", body=error)
 
     async def ask(
         self,
