@@ -40,7 +40,7 @@ def main() -> int:
 def line(entry: dict[str, Any]) -> str:
     """The entry as a line of columns."""
     worth = [f"{entry['amount']} {entry['currency']}"] if "amount" in entry else []
-    worth += [f"{entry[name]} {name}" for name in ("seats", "credits") if name in entry]
+    worth += [f"{name} {entry[name]}" for name in ("seats", "credits") if name in entry]
     about = [entry[name] for name in ("subject", "event_id", "detail") if entry.get(name)]
     return (
         f"{entry['at']}  {entry['what']:<36}  {', '.join(worth):<22}  {entry['who']:<28}  "

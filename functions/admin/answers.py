@@ -246,6 +246,7 @@ class Story(TypedDict):
     """All that became of a reservation, in order; `reservation_id` is null for an event that is about none of ours."""
 
     reservation_id: UUID | None
+    booking_id: UUID | None
     entries: list[StoryEntry]
 
 

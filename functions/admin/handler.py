@@ -1,11 +1,14 @@
-"""`admin`: what administrators look at, and what they do again. Every route asks for the role first."""
+"""`admin`: what administrators look at, and what they do again. Every route but the page itself asks for the role first."""
 
 from typing import TYPE_CHECKING, Literal
+
+from aws_lambda_powertools.event_handler import Response
 
 from database.connection import Context
 from domain.refusals import UnknownBooking, UnknownSlot
 from functions.admin import catalogue, schedules, service
 from functions.admin.audit import show_audit
+from functions.admin.console import console
 from functions.admin.credits import change_credits, parsed_user_id, show_credits
 from functions.admin.errors import change_error, list_errors
 from functions.admin.requests import (
@@ -141,6 +144,12 @@ def put_slot(slot_id: str) -> "Answer[Slot]":
 def get_audit(booking_id: str) -> "Answer[Audit]":
     require_admin(app.current_event)
     return json_response(200, show_audit(parsed_id(booking_id, UnknownBooking)))
+
+
+@app.get("/console")
+def get_console() -> "Answer[str]":
+    page, headers = console()
+    return Response(200, "text/html; charset=utf-8", page, headers)
 
 
 @app.get("/trace/<known_id>")

@@ -114,14 +114,14 @@ LANGUAGE sql STABLE AS $$
         UNION ALL
         SELECT w.received_at, 0, 0, w.event_type || ' ' || w.status, 'stripe', w.request_id, NULL, NULL, NULL,
                coalesce((SELECT name FROM paid WHERE id = w.payment_id), w.event_id), w.event_id,
-               concat_ws(', ', w.reason, w.last_error, w.deliveries || ' deliveries', w.attempts || ' tries')
+               concat_ws(', ', w.reason, w.last_error, 'deliveries ' || w.deliveries, 'tries ' || w.attempts)
         FROM webhook_events_log w WHERE w.event_id = p_id OR w.payment_id IN (SELECT id FROM paid)
         UNION ALL
         SELECT coalesce(o.delivered_at, o.created_at), 2, 0,
                concat_ws(' ', o.kind, o.payload ->> 'type', CASE o.status
                    WHEN 'pending' THEN 'waits' WHEN 'dead' THEN 'given up' ELSE o.status END),
                'system deliver-outbox', o.request_id, NULL, NULL, NULL, o.id::text, NULL,
-               concat_ws(', ', o.last_error, o.attempts || ' tries')
+               concat_ws(', ', o.last_error, 'tries ' || o.attempts)
         FROM outbox o
         WHERE o.dedupe_key IN (SELECT dedupe_key FROM effects) AND (o.kind, o.status) <> ('refund', 'delivered')
     )

@@ -161,12 +161,16 @@ class _Document:
             found["2XX"] = {"description": "Done", "headers": _headers()}
         else:
             body, statuses = route.answer
-            schema = self._schema(route.function, body)
+            content: Schema = (
+                {"text/html": {"schema": {"type": "string"}}}
+                if body is str
+                else {"application/json": {"schema": self._schema(route.function, body)}}
+            )
             for status in statuses:
                 found[str(status)] = {
                     "description": "Done" if status < 300 else "Not now",
                     "headers": _headers() | {name: {"schema": {"type": "string"}} for name in route.headers},
-                    "content": {"application/json": {"schema": schema}},
+                    "content": content,
                 }
         refused: dict[int, list[type[Refusal]]] = defaultdict(list)
         for refusal in _refusals(route):

@@ -5,4 +5,4 @@ from typing import Literal
 from aws_lambda_powertools.event_handler import Response
 
 type Answer[Body, Status = Literal[200]] = Response[str]
-"""A body of this shape (a TypedDict), with one of these statuses."""
+"""A body of this shape (a TypedDict; str for a page), with one of these statuses."""

@@ -227,7 +227,7 @@ def test_the_program_prints_a_line_an_entry(app: App) -> None:
     for part in (
         "seats held",
         "4500 eur",
-        "1 seats",
+        "seats 1",
         "customer",
         app.value("SELECT request_id FROM ticket_reservations"),
     ):
