@@ -72,7 +72,7 @@ def test_each_line_of_a_payment_carries_its_ids(app: App, logs: Logs) -> None:
     lines = logs.lines()
     assert lines
     assert {line["request_id"] for line in lines} == {answer.headers["X-Request-Id"]}
-    assert {line["function_name"] for line in lines} == {"under-test"}
+    assert {line["function_name"] for line in lines} == {"tests-stripe-webhook"}
     assert {line["stripe_event_id"] for line in lines} == {event["id"]}
     (outcome,) = [line for line in lines if line["message"] == "webhook"]
     assert (outcome["payment_id"], outcome["reservation_id"]) == (payment.id, payment.hold.id)

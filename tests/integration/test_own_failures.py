@@ -74,7 +74,7 @@ def test_an_uncaught_failure_is_counted_in_its_group(app: App, lambda_service: R
     name, stack, request_id = app.rows(
         "SELECT function_name, stack_trace, request_id FROM error_logs ORDER BY id"
     )[0]
-    assert (name, request_id) == ("under-test", answer.headers["X-Request-Id"])
+    assert (name, request_id) == ("tests-reservations", answer.headers["X-Request-Id"])
     assert "functions/reservations/service.py" in stack
 
 

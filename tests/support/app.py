@@ -147,7 +147,7 @@ class App:
     ) -> Answer:
         """One HTTP request to a function, as its function URL passes it on."""
         event = url_event(method, path, body, dict(headers or {}), query=query, wrapped=wrapped)
-        answered = self.handler(function)(event, context or Context())
+        answered = self.handler(function)(event, context or context_of(function))
         return Answer(answered["statusCode"], answered["body"], answered["headers"])
 
     def call_with_query(self, function: str, path: str, query: Mapping[str, str]) -> Answer:
@@ -160,7 +160,7 @@ class App:
         self, function: str, event: Mapping[str, Any] | None = None, *, seconds_left: float = 30
     ) -> Any:
         """One invocation by a schedule."""
-        return self.handler(function)(event or {}, Context(seconds_left))
+        return self.handler(function)(event or {}, context_of(function, seconds_left))
 
     # The database as its owner sees it.
 
@@ -424,6 +424,11 @@ class App:
     def faults(self, *responses: Mapping[str, object]) -> None:
         """What goes wrong at Stripe from now on, until the test is over."""
         self.emulator.faults(responses=list(responses))
+
+
+def context_of(function: str, seconds_left: float = 30) -> Context:
+    """An invocation of the stack `tests`."""
+    return Context(seconds_left, function_name=f"tests-{function}")
 
 
 def _close(kept: Any) -> None:
