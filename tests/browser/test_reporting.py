@@ -128,6 +128,7 @@ def test_nothing_secret_leaves_the_page_in_a_report(
     ]
     site.evaluate(
         """async ([texts, secret]) => {
+            holdfast.errors.breadcrumb('hold', hold.id);
             holdfast.sessions.bearer('bearer-of-the-page');
             history.replaceState(null, '', `?payment_intent_client_secret=${secret}`);
             const error = new Error(texts.join(' and '));

