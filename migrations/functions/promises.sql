@@ -24,7 +24,7 @@ LANGUAGE sql STABLE AS $$
             SELECT count(*) FROM ticket_reservations r LEFT JOIN payment_intents_log p ON p.id = r.payment_id
             WHERE r.status = 'active' AND r.expires_at < now() - interval '15 minutes' AND p.funds_awaited_at IS NULL),
         'connections_used_percent', (
-            SELECT (100 * sum(numbackends) / (
+            SELECT ceil(100.0 * sum(numbackends) / (
                 current_setting('max_connections')::integer
                 - current_setting('superuser_reserved_connections')::integer
                 - coalesce(current_setting('reserved_connections', true)::integer, 0)))::integer
