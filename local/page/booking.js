@@ -16,6 +16,7 @@ const PAYMENT = {
 /** A booking, and its end. */
 export async function booking(id) {
   const { token, offering, slot } = kept.of(id);
+  if (!token) return elsewhere();
   let shown = await holdfast.bookings.show(id, token);
   const cancelled = shown.status !== "confirmed";
   const alert = alertLine();
@@ -64,4 +65,12 @@ export async function booking(id) {
       }
     });
   }
+}
+
+/** Whoever has the address alone has not made the booking, or not in this tab. */
+function elsewhere() {
+  return {
+    title: "Not in this tab",
+    content: [h("p", null, "A booking is shown in the tab in which it was made.")],
+  };
 }

@@ -1,7 +1,6 @@
 """The page of `make up`: from what is on sale to the booking and its end, and what may come between."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from tests.browser.shop import (
     pay,
     say_who,
 )
+from tests.emulator_process import eventually
 from tests.faults.cloud import Cloud
 
 
@@ -229,6 +229,15 @@ def test_a_booking_is_shown_after_a_reload_and_cancelled(page: Page, cloud: Clou
     assert left_of(cloud, sale) == (0, 0)
 
 
+def test_the_address_of_a_booking_shows_it_to_nobody_else(page: Page, cloud: Cloud) -> None:
+    hold(page, on_sale(cloud, pay_on_arrival=True))
+    page.get_by_role("button", name="Pay on arrival").click()
+    expect_view(page, "You are booked")
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect_view(other, "Not in this tab")
+
+
 def test_a_booking_that_has_changed_since_is_cancelled_at_the_second_try(page: Page, cloud: Cloud) -> None:
     """The first one is told that somebody else was there."""
     hold(page, on_sale(cloud, pay_on_arrival=True))
@@ -244,20 +253,8 @@ def test_a_booking_that_has_changed_since_is_cancelled_at_the_second_try(page: P
     expect_view(page, "Cancelled")
 
 
-@pytest.mark.parametrize(
-    "leave",
-    [lambda page: page.goto("about:blank"), lambda page: page.close(run_before_unload=True)],
-    ids=["elsewhere", "closed"],
-)
-def test_the_seats_of_whoever_leaves_are_given_back(
-    page: Page, cloud: Cloud, leave: Callable[[Page], None]
-) -> None:
+def test_the_seats_of_whoever_leaves_are_given_back(page: Page, cloud: Cloud) -> None:
     sale = on_sale(cloud)
     hold(page, sale)
-    other = page.context.new_page()
-    leave(page)
-    for _ in range(200):
-        if left_of(cloud, sale) == (0, 0):
-            return
-        other.wait_for_timeout(50)
-    raise AssertionError("the seats are held")
+    page.goto("about:blank")
+    eventually(lambda: left_of(cloud, sale) == (0, 0), within=30)
