@@ -1,5 +1,7 @@
 """A site that has copied the module: an empty page, in which tests call Holdfast as the site's own code would."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +54,14 @@ def hold(page: Page, request: dict[str, Any]) -> dict[str, Any]:
 def status_of(cloud: Cloud, reservation_id: str) -> str:
     """What the tables say of a hold."""
     return cloud.value("SELECT status FROM ticket_reservations WHERE id = %s", reservation_id)
+
+
+def until(page: Page, condition: Callable[[], object], seconds: float = 30) -> None:
+    """Lets the browser go on until something holds; fails if it does not in time."""
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at
+        page.wait_for_timeout(20)
 
 
 def problem(route: Route, status: int, slug: str, **headers: str) -> None:

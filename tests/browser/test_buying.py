@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route
 
-from tests.browser.site import EMPTY_PAGE, hold, open_site, problem, status_of, wanted
+from tests.browser.site import EMPTY_PAGE, hold, open_site, problem, status_of, until, wanted
 from tests.faults.cloud import Cloud
 from tests.support.sign_in import token
 
@@ -65,8 +65,7 @@ def test_an_answer_that_a_reload_has_lost_is_found_again(site: Page, cloud: Clou
     request, held = wanted(cloud.slot(2)), list[str]()
     site.route("**/reservations/reservations", lambda route: held.append(route.fetch().json()["id"]))
     site.evaluate("request => { holdfast.reservations.hold(request); }", request)
-    while not held:
-        site.wait_for_timeout(20)
+    until(site, lambda: held)
     open_site(site)
     site.unroute_all()
     assert hold(site, request)["id"] == held[0]
@@ -78,8 +77,11 @@ def test_a_second_click_is_the_first_and_the_same_again_later_is_not(site: Page,
         const holds = await Promise.all([1, 2].map(() => holdfast.reservations.hold(request)));
         return [...holds, await holdfast.reservations.hold(request)].map(({ id }) => id);
     }"""
+    sent: list[str] = []
+    site.on("request", lambda request: sent.append(request.url))
     first, second, later = site.evaluate(twice, wanted(cloud.slot(3)))
     assert first == second != later
+    assert len(sent) == 2
 
 
 def test_a_definite_refusal_ends_the_intention(site: Page, cloud: Cloud) -> None:
@@ -231,11 +233,7 @@ def test_leaving_gives_the_seats_back(
     leave(site, cloud.stack["stripe"]["api_base"])
     watching = context.new_page()
     watching.goto(EMPTY_PAGE)
-    for _ in range(500):
-        if status_of(cloud, seen["id"]) == "cancelled":
-            return
-        watching.wait_for_timeout(20)
-    pytest.fail("The hold was not cancelled.")
+    until(watching, lambda: status_of(cloud, seen["id"]) == "cancelled")
 
 
 def test_a_hold_that_was_given_back_is_remembered_as_such(site: Page, cloud: Cloud) -> None:

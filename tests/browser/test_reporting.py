@@ -8,7 +8,7 @@ import pytest
 import requests
 from playwright.sync_api import Error, Page, Route
 
-from tests.browser.site import hold, open_site, problem, wanted
+from tests.browser.site import hold, open_site, problem, until, wanted
 from tests.faults.cloud import Cloud
 
 REPORTS = "**/log-error/"
@@ -35,15 +35,6 @@ def reports(site: Page) -> list[dict[str, Any]]:
 
     site.route(REPORTS, take)
     return sent
-
-
-def until(page: Page, condition: Callable[[], object]) -> None:
-    """Lets the browser go on until something holds; fails if it does not in time."""
-    for _ in range(500):
-        if condition():
-            return
-        page.wait_for_timeout(20)
-    pytest.fail("It did not come true.")
 
 
 def test_an_error_in_the_page_becomes_the_trackers_issue(
