@@ -23,7 +23,7 @@ import schemathesis
 from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.core import NotSet
 
-from local.fuzz.known import KNOWN, USERS, Known, is_uuid
+from local.fuzz.known import KNOWN, USERS, Known, is_uuid, pay
 
 type AnyCase = Case[Any]
 
@@ -115,16 +115,7 @@ def after_call(_: HookContext, case: AnyCase, response: Response) -> None:
     answer = response.json()
     known.learn_from(operation, answer)
     if operation == "create-payment-intent.post_payment" and chance.random() < PAID:
-        _pay(answer)
-
-
-def _pay(payment: dict[str, Any]) -> None:
-    card = {"payment_method": chance.choice(CARDS)}
-    if session := payment.get("checkout_session_id"):
-        requests.post(f"{STRIPE['api_base']}/_emulator/checkout/{session}/pay", json=card, timeout=10)
-    else:
-        url = f"{STRIPE['api_base']}/v1/payment_intents/{payment['payment_intent_id']}/confirm"
-        requests.post(url, data=card, auth=(STRIPE["secret_key"], ""), timeout=10)
+        pay(STRIPE, answer, chance.choice(CARDS))
 
 
 def nobody_passes_unknown(_: CheckContext, response: Response, case: AnyCase) -> None:

@@ -12,9 +12,17 @@ import requests
 # How often a name that is known takes the place of one that was made up.
 KNOWN = 0.8
 KEPT = 50
-FIRST_HOLDS = 8
+FIRST_HOLDS = 9
 PATIENCE_S = 30
 USERS = ("ada", "brigitte")
+# What a field's schema does not say, and few would guess.
+TO_BEGIN_WITH = {
+    "user_id": [*USERS],
+    "act": ["resolve", "mute", "unmute"],
+    "currency": ["eur", "jpy"],
+    "expected_currency": ["eur"],
+    "timezone": ["Europe/Vienna", "UTC"],
+}
 # Fields of answers whose values other calls name, by the operation that answers them.
 LEARNED = {
     "admin.get_webhook_events": ("events", "id", "event_id"),
@@ -28,7 +36,7 @@ class Known:
 
     def __init__(self, stack: Mapping[str, Any], chance: Random) -> None:
         self.holds: list[dict[str, Any]] = []
-        self._names: defaultdict[str, list[str]] = defaultdict(list, {"user_id": list(USERS)})
+        self._names: defaultdict[str, list[str]] = defaultdict(list, TO_BEGIN_WITH)
         self._chance = chance
         with psycopg.connect(stack["database_admin_url"]) as conn:
             slots = (
@@ -39,26 +47,28 @@ class Known:
                 self._learn("slug", slug)
             for (add_on_id,) in conn.execute("SELECT id FROM add_ons"):
                 self._learn("add_on_id", str(add_on_id))
-        self._buy(stack["functions"])
+        self._buy(stack)
 
-    def _buy(self, functions: Mapping[str, str]) -> None:
-        """Some holds, and bookings of every other one, for a beginning."""
-        url = functions["reservations"]
-        offered = requests.get(f"{url}/slots?offering=morning-yoga", timeout=PATIENCE_S).json()["slots"]
+    def _buy(self, stack: Mapping[str, Any]) -> None:
+        """Some holds for a beginning: of each three one is booked, and one is paid."""
+        reservations, bookings, payments = (
+            stack["functions"][name] for name in ("reservations", "bookings", "create-payment-intent")
+        )
+        offered = _answer("GET", f"{reservations}/slots?offering=morning-yoga")["slots"]
         for number, slot in enumerate(offered[:FIRST_HOLDS]):
-            order = {
-                "items": [{"slot_id": slot["id"], "units": 1}],
-                "customer": {"email": f"{number}@example.com", "name": "Ada"},
-            }
-            hold = requests.post(f"{url}/reservations", json=order, timeout=PATIENCE_S).json()
+            customer = {"email": f"{number}@example.com", "name": "Ada"}
+            order = {"items": [{"slot_id": slot["id"], "units": 1}], "customer": customer}
+            hold = _answer("POST", f"{reservations}/reservations", json=order)
             self.learn_from("reservations.post_reservation", hold)
-            if number % 2:
-                wish = {"reservation_id": hold["id"], "payment_method": "pay_on_arrival"}
-                token = {"X-Reservation-Token": hold["token"]}
-                booked = requests.post(
-                    f"{functions['bookings']}/bookings", json=wish, headers=token, timeout=PATIENCE_S
-                )
-                self.learn_from("bookings.post_booking", booked.json())
+            token = {"X-Reservation-Token": hold["token"]}
+            wish = {"reservation_id": hold["id"]}
+            if number % 3 == 1:
+                wish |= {"payment_method": "pay_on_arrival"}
+                booking = _answer("POST", f"{bookings}/bookings", json=wish, headers=token)
+                self.learn_from("bookings.post_booking", booking)
+            elif number % 3 == 2:
+                payment = _answer("POST", f"{payments}/", json=wish, headers=token)
+                pay(stack["stripe"], payment, "pm_card_visa")
 
     def _learn(self, kind: str, name: str) -> None:
         self._names[kind].append(name)
@@ -70,6 +80,8 @@ class Known:
             rows, field, kind = LEARNED[operation]
             for row in answer[rows]:
                 self._learn(kind, row[field])
+        elif operation == "log-error.post_error":
+            self._learn("fingerprint", answer["fingerprint"])
         elif operation == "reservations.post_reservation":
             self.holds.append({"reservation_id": answer["id"], "token": answer["token"]})
             del self.holds[:-KEPT]
@@ -102,6 +114,22 @@ class Known:
     def hold(self) -> dict[str, Any] | None:
         """A hold that most calls about holds and bookings are to be about; None: what was made up stays."""
         return self._chance.choice(self.holds) if self.holds and self._chance.random() < KNOWN else None
+
+
+def pay(stripe: Mapping[str, Any], payment: Mapping[str, Any], card: str) -> None:
+    """A buyer tries this card on a payment that create-payment-intent has answered."""
+    if session := payment.get("checkout_session_id"):
+        url = f"{stripe['api_base']}/_emulator/checkout/{session}/pay"
+        requests.post(url, json={"payment_method": card}, timeout=PATIENCE_S)
+    else:
+        url = f"{stripe['api_base']}/v1/payment_intents/{payment['payment_intent_id']}/confirm"
+        requests.post(url, data={"payment_method": card}, auth=(stripe["secret_key"], ""), timeout=PATIENCE_S)
+
+
+def _answer(method: str, url: str, **given: Any) -> dict[str, Any]:
+    answer = requests.request(method, url, timeout=PATIENCE_S, **given)
+    answer.raise_for_status()
+    return answer.json()
 
 
 def is_uuid(value: object) -> bool:
