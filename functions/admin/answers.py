@@ -24,6 +24,7 @@ class Stats(TypedDict):
     completed: int
     cancelled: int
     oldest_active_at: datetime | None
+    counted_at: datetime
     payments: dict[str, int]
     webhook_events: dict[str, int]
     outbox: dict[str, int]
