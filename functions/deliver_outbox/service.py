@@ -20,6 +20,7 @@ from database import outbox
 from database.connection import Context, Database
 from database.jobs import finish_job
 from domain.ledger import MoreThanCaptured
+from domain.scrubbing import scrub
 from functions.deliver_outbox.issues import hear_of_closed, send_issue
 from functions.deliver_outbox.tracker import Tracker, TrackerBusy, TrackerFailed
 from payments.ledger import enter_refunds
@@ -132,7 +133,7 @@ def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
     except DeliveryRefused as failure:
         return _bury(row, str(failure), context)
     except Exception as failure:  # noqa: BLE001 - one row must not keep the others waiting
-        error = f"{type(failure).__name__}: {failure}"[:500]
+        error = scrub(f"{type(failure).__name__}: {failure}")[:500]
         logger.warning(
             "an outbox row was not delivered",
             extra={"outbox_id": row["id"], "kind": row["kind"], "error": error},

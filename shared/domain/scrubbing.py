@@ -92,6 +92,8 @@ _SECRET_PARTS = re.compile(
 _SECRET_WORDS = frozenset(
     {"card", "cvc", "cvc2", "cvv", "cvv2", "pan", "pin", "ssn", "auth", "dsn", "dob", "address", "mobile"}
 )
+# What a name is somebody's under, where it is not a file's or an error's.
+_PEOPLE = frozenset({"user", "customer", "buyer", "person", "contact", "account", "profile", "holder"})
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
 
@@ -117,7 +119,7 @@ def scrub(text: str) -> str:
 def scrub_context(context: Mapping[str, object]) -> dict[str, object]:
     """A JSON object without secrets and personal data: texts as by `scrub`, values by their keys' names too.
 
-    The answer can be stored as jsonb: no deeper than MAXIMUM_DEPTH, no wider than MAXIMUM_WIDTH at any level,
+    Names go where they are a person's, and not where they are an error's. The answer can be stored as jsonb: no deeper than MAXIMUM_DEPTH, no wider than MAXIMUM_WIDTH at any level,
     no longer than MAXIMUM_CONTEXT_TEXT in all. NaN and infinities become text, other objects a type's name.
     """
     return _cleaned_object(context, 0, _Allowance(MAXIMUM_CONTEXT_TEXT))
@@ -135,14 +137,14 @@ class _Allowance:
         return kept
 
 
-def _cleaned(value: object, depth: int, allowance: _Allowance) -> object:
+def _cleaned(value: object, depth: int, allowance: _Allowance, owner: str = "") -> object:
     allowance.characters -= 1
     if not isinstance(value, Mapping | list | tuple):
         return _cleaned_scalar(value, allowance)
     if depth >= MAXIMUM_DEPTH or allowance.characters <= 0:
         return _CUT
     if isinstance(value, Mapping):
-        return _cleaned_object(cast("Mapping[object, object]", value), depth, allowance)
+        return _cleaned_object(cast("Mapping[object, object]", value), depth, allowance, owner)
     values = cast("Sequence[object]", value)
     if len(values) > MAXIMUM_WIDTH:
         values = [*values[: MAXIMUM_WIDTH - 1], _CUT]
@@ -166,9 +168,13 @@ def _cleaned_scalar(value: object, allowance: _Allowance) -> object:
 
 
 def _cleaned_object(
-    members: Mapping[str, object] | Mapping[object, object], depth: int, allowance: _Allowance
+    members: Mapping[str, object] | Mapping[object, object],
+    depth: int,
+    allowance: _Allowance,
+    owner: str = "",
 ) -> dict[str, object]:
     items: list[tuple[object, object]] = [*members.items()]
+    of_person = owner.lower() in _PEOPLE
     if len(items) > MAXIMUM_WIDTH:
         items = [*items[: MAXIMUM_WIDTH - 1], (_CUT, _CUT)]
     kept: dict[str, object] = {}
@@ -177,7 +183,10 @@ def _cleaned_object(
         name = name if len(name) <= min(_MAXIMUM_KEY, allowance.characters) else _CUT
         if name not in kept:
             allowance.characters -= len(name)
-            kept[name] = _SECRET if _is_secret(str(key), value) else _cleaned(value, depth + 1, allowance)
+            secret = _is_secret(str(key), value) or (
+                of_person and isinstance(value, str) and "name" in str(key).lower()
+            )
+            kept[name] = _SECRET if secret else _cleaned(value, depth + 1, allowance, str(key))
     return kept
 
 

@@ -186,6 +186,9 @@ def _keep_as_failed(
     database: Database, event: Mapping[str, Any], failure: Exception, context: Context
 ) -> str | None:
     """The effects are rolled back; the event is kept in a transaction of its own, so that nothing is lost meanwhile."""
+    from domain.scrubbing import scrub  # noqa: PLC0415 - a cold start need not compile its expressions
+
+    error = scrub(str(failure))[:500]
     try:
         return database.run(
             lambda conn: webhook_events.fail_webhook_event(
@@ -195,7 +198,7 @@ def _keep_as_failed(
                 payload=event,
                 request_id=context["request_id"] or "",
                 reason=type(failure).__name__,
-                error=str(failure)[:500],
+                error=error,
                 context=context,
             )
         )

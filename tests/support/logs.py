@@ -26,16 +26,27 @@ class Logs:
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture
-        self._text = ""
+        self._text = self._errors = ""
 
     @property
     def text(self) -> str:
-        self._text += self._capture.readouterr().out
+        self._read()
         return self._text
 
+    @property
+    def errors(self) -> str:
+        """What went to standard error, which Lambda keeps beside the log."""
+        self._read()
+        return self._errors
+
+    def _read(self) -> None:
+        captured = self._capture.readouterr()
+        self._text += captured.out
+        self._errors += captured.err
+
     def clear(self) -> None:
-        self._capture.readouterr()
-        self._text = ""
+        self._read()
+        self._text = self._errors = ""
 
     def _documents(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text.splitlines()]

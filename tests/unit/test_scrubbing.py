@@ -299,6 +299,20 @@ def test_harmless_keys_keep_their_values(key: str) -> None:
     assert scrub_context({key: "open"}) == {key: "open"}
 
 
+def test_a_name_goes_where_it_is_a_persons() -> None:
+    """That of an error or a file says what broke."""
+    context = {
+        "user": {"id": 7, "name": "Ada", "displayName": "Ada L."},
+        "error": {"name": "TypeError"},
+        "name": "x",
+    }
+    assert scrub_context(context) == {
+        "user": {"id": 7, "name": "[secret]", "displayName": "[secret]"},
+        "error": {"name": "TypeError"},
+        "name": "x",
+    }
+
+
 def test_whether_a_secret_was_there_may_be_known() -> None:
     """A missing one is often the error."""
     assert scrub_context({"token": None, "card": False}) == {"token": None, "card": False}
