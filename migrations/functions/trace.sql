@@ -115,7 +115,8 @@ LANGUAGE sql STABLE AS $$
         SELECT w.received_at, 0, 0, w.event_type || ' ' || w.status, 'stripe', w.request_id, NULL, NULL, NULL,
                coalesce((SELECT name FROM paid WHERE id = w.payment_id), w.event_id), w.event_id,
                concat_ws(', ', w.reason, w.last_error, 'deliveries ' || w.deliveries, 'tries ' || w.attempts)
-        FROM webhook_events_log w WHERE w.event_id = p_id OR w.payment_id IN (SELECT id FROM paid)
+        FROM webhook_events_log w WHERE w.event_id IN (
+            SELECT p_id UNION SELECT event_id FROM webhook_events_log WHERE payment_id IN (SELECT id FROM paid))
         UNION ALL
         SELECT coalesce(o.delivered_at, o.created_at), 2, 0,
                concat_ws(' ', o.kind, o.payload ->> 'type', CASE o.status
