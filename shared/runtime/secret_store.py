@@ -79,14 +79,16 @@ class SecretStore:
                 kept.read_at = now - KEPT_SECONDS + ASK_AGAIN_SECONDS
                 count("SecretNotRead")
                 logger.warning(
-                    "a secret cannot be read again; the value that is known is kept", exc_info=True
+                    "a secret cannot be read again; the value that is known is kept",
+                    exc_info=True,
+                    extra={"secret": _name(arn)},
                 )
                 return False
             kept.read_at, kept.knows_previous = now, False
             if value != kept.value:
                 kept.value = value
                 self.generation += 1
-                logger.info("a secret was rotated")
+                logger.info("a secret was rotated", extra={"secret": _name(arn)})
             return True
 
     def renew_old(self) -> None:
@@ -112,6 +114,11 @@ def _client() -> Any:
         "secretsmanager",
         config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2}),
     )
+
+
+def _name(arn: str) -> str:
+    """The secret's name as its ARN has it, with the six characters at its end."""
+    return arn.rpartition(":")[2]
 
 
 def _read(arn: str, **version: str) -> str:
