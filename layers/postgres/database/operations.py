@@ -1,6 +1,6 @@
 """What operators ask of the whole: figures, and Stripe's events as they are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,19 +8,46 @@ from uuid import UUID
 from database.connection import Connection, call
 
 
-def count_by_status(conn: Connection) -> dict[str, Any]:
-    """`get_reservation_stats()`, and the payments, events and outbox rows of each status that occurs."""
+def count_reservations(conn: Connection) -> dict[str, Any]:
+    """`get_reservation_stats()`, and the moment."""
     return call(
         conn,
         """
         SELECT to_jsonb(s) || jsonb_build_object(
-            'oldest_active_at', rfc3339(s.oldest_active_at), 'counted_at', rfc3339(now()),
-            'payments', (
-                SELECT coalesce(jsonb_object_agg(status, rows), '{}')
-                FROM (SELECT status, count(*) AS rows FROM payment_intents_log GROUP BY status) AS p),
-            'webhook_events', (
-                SELECT coalesce(jsonb_object_agg(status, rows), '{}')
-                FROM (SELECT status, count(*) AS rows FROM webhook_events_log GROUP BY status) AS e),
+            'oldest_active_at', rfc3339(s.oldest_active_at), 'counted_at', rfc3339(now()))
+        FROM get_reservation_stats() AS s
+        """,
+    )
+
+
+def count_payments(conn: Connection) -> dict[str, Any]:
+    """`payments`: how many of each status that occurs."""
+    return call(
+        conn,
+        """
+        SELECT jsonb_build_object('payments', coalesce(jsonb_object_agg(status, rows), '{}'))
+        FROM (SELECT status, count(*) AS rows FROM payment_intents_log GROUP BY status) AS p
+        """,
+    )
+
+
+def count_events(conn: Connection) -> dict[str, Any]:
+    """`webhook_events`: how many of each status that occurs."""
+    return call(
+        conn,
+        """
+        SELECT jsonb_build_object('webhook_events', coalesce(jsonb_object_agg(status, rows), '{}'))
+        FROM (SELECT status, count(*) AS rows FROM webhook_events_log GROUP BY status) AS e
+        """,
+    )
+
+
+def count_outbox(conn: Connection) -> dict[str, Any]:
+    """`outbox`: how many rows of each status that occurs; `deliveries`: of each kind, how it went."""
+    return call(
+        conn,
+        """
+        SELECT jsonb_build_object(
             'outbox', (
                 SELECT coalesce(jsonb_object_agg(status, rows), '{}')
                 FROM (SELECT status, count(*) AS rows FROM outbox GROUP BY status) AS o),
@@ -32,9 +59,22 @@ def count_by_status(conn: Connection) -> dict[str, Any]:
                     SELECT kind, sum(attempts) AS attempts, count(*) FILTER (WHERE status = 'delivered') AS delivered,
                            count(*) FILTER (WHERE status = 'dead') AS dead
                     FROM outbox GROUP BY kind) AS k))
-        FROM get_reservation_stats() AS s
         """,
     )
+
+
+# Each a statement by itself, so that none needs more than a statement's time because all together would.
+COUNTS: Sequence[Callable[[Connection], dict[str, Any]]] = (
+    count_reservations,
+    count_payments,
+    count_events,
+    count_outbox,
+)
+
+
+def count_by_status(conn: Connection) -> dict[str, Any]:
+    """All of `COUNTS`."""
+    return {name: figure for count in COUNTS for name, figure in count(conn).items()}
 
 
 def count_invariant_violations(conn: Connection) -> int:
