@@ -20,9 +20,9 @@ TO_BEGIN_WITH = {
     "user_id": [*USERS],
     "act": ["resolve", "mute", "unmute"],
     "currency": ["eur", "jpy"],
-    "expected_currency": ["eur"],
     "timezone": ["Europe/Vienna", "UTC"],
 }
+UNGUESSED = {"cursor", "expected_amount", "expected_currency", "resource_id"}
 # Fields of answers whose values other calls name, by the operation that answers them.
 LEARNED = {
     "admin.get_webhook_events": ("events", "id", "event_id"),
@@ -99,17 +99,25 @@ class Known:
                 hold |= {"booking_id": booking_id, "version": version}
 
     def in_place_of(self, made_up: Any, field: str = "") -> Any:
-        """The same value, with known names for most of the texts in it that name something."""
+        """The same value, with known names for most of the texts that name something, and what nobody can guess left out."""
         if isinstance(made_up, dict):
             fields = cast("dict[str, Any]", made_up)
-            return {name: self.in_place_of(part, f"{field}.{name}") for name, part in fields.items()}
+            return {
+                name: self.in_place_of(part, f"{field}.{name}")
+                for name, part in fields.items()
+                if name not in UNGUESSED or self._chance.random() > KNOWN
+            }
         if isinstance(made_up, list):
             return [self.in_place_of(part, field) for part in cast("list[Any]", made_up)]
+        if isinstance(made_up, float) and made_up.is_integer():
+            return int(made_up)  # to JSON Schema 1.0 is an integer too
+        if not isinstance(made_up, str):
+            return made_up
         kind = "add_on_id" if field.endswith("add_ons.id") else field.rpartition(".")[2]
         names = self._names.get("slug" if kind == "offering" else kind)
-        if names and isinstance(made_up, str) and self._chance.random() < KNOWN:
+        if names and self._chance.random() < KNOWN:
             return self._chance.choice(names)
-        return made_up
+        return "".join(letter for letter in made_up if letter.isprintable()) or made_up
 
     def hold(self) -> dict[str, Any] | None:
         """A hold that most calls about holds and bookings are to be about; None: what was made up stays."""

@@ -115,7 +115,7 @@ class HttpFunction(LambdaFunctionUrlResolver):
     def _refuse_path(self, _: NotFoundError) -> Response[str]:
         path = self.current_event.path
         allowed = sorted({method for method, pattern in self._methods if pattern.fullmatch(path)})
-        if allowed:
+        if allowed and self.current_event.http_method not in allowed:
             raise refusals.MethodNotAllowed(f"Use {' or '.join(allowed)}.", allow=allowed)
         raise refusals.NotFound
 

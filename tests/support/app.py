@@ -13,6 +13,7 @@ import stripe
 
 from runtime import settings
 from tests.emulator_process import SECRET_KEY, Emulator
+from tests.support.documented import hold_to_the_document
 from tests.support.lambda_events import Answer, Context, url_event
 from tests.support.stripe_events import WEBHOOK_SECRET, encoded, signature
 
@@ -148,7 +149,9 @@ class App:
         """One HTTP request to a function, as its function URL passes it on."""
         event = url_event(method, path, body, dict(headers or {}), query=query, wrapped=wrapped)
         answered = self.handler(function)(event, context or context_of(function))
-        return Answer(answered["statusCode"], answered["body"], answered["headers"])
+        answer = Answer(answered["statusCode"], answered["body"], answered["headers"])
+        hold_to_the_document(function, method, path, answer)
+        return answer
 
     def call_with_query(self, function: str, path: str, query: Mapping[str, str]) -> Answer:
         """A GET with any query at all."""

@@ -174,6 +174,12 @@ def test_an_id_that_is_none_is_404() -> None:
     assert call("GET", "/orders/17").problem == "unknown-slot"
 
 
+def test_a_letter_that_no_path_has_is_404_and_blames_no_method() -> None:
+    """Routing takes fewer letters into a name than a path may hold: what it does not take is not there."""
+    answer = call("GET", "/orders/\u2603")
+    assert (answer.status, answer.problem) == (404, "not-found"), answer
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD"])
 def test_a_wrong_method_is_405_and_says_which_are_right(method: str) -> None:
     """A path that is there but not for this method is 405 with Allow."""
