@@ -1,7 +1,9 @@
-"""Takes the pictures of the storefront that the README shows, in a cloud of their own: docs/screenshots/*.png."""
+"""Takes the pictures of storefront and console that the README shows, in a cloud of their own: docs/screenshots/*.png."""
 
+import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,7 +36,11 @@ def main() -> int:
 def _take_all(cloud: Cloud) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for device, (width, height), visit in (("desktop", DESKTOP, _concert), ("phone", PHONE, _class)):
+        for device, (width, height), visit in (
+            ("desktop", DESKTOP, _concert),
+            ("phone", PHONE, _class),
+            ("desktop", DESKTOP, partial(_console, cloud)),
+        ):
             _take(browser, cloud.stack["base_url"], f"{device}-{{}}.png", (width, height), visit)
         browser.close()
 
@@ -81,6 +87,18 @@ def _class(page: Page, take: Callable[[str], None]) -> None:
     pay(page)
     expect_view(page, "You are booked")
     take("booking")
+
+
+def _console(cloud: Cloud, page: Page, take: Callable[[str], None]) -> None:
+    """The story of what was bought on the phone."""
+    page.goto("/admin/console")
+    page.get_by_label("Token of an administrator").fill(cloud.stack["admin_token"])
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Id of a booking").fill(cloud.value("SELECT id::text FROM bookings"))
+    page.get_by_role("button", name="Tell it").click()
+    page.get_by_role("cell", name="booked", exact=True).wait_for()
+    page.get_by_role("region", name=re.compile("^Reservation ")).evaluate("story => story.scrollIntoView()")
+    take("console")
 
 
 if __name__ == "__main__":
