@@ -23,10 +23,10 @@ from tests.support.sign_in import SECRET, token
 
 @pytest.fixture
 def cut(app: App) -> Generator[NthBoundary]:
-    """The functions reach their database through this."""
+    """The functions reach their database through this, and send nothing ahead of their acts."""
     direct = urlsplit(app.app_url)
     with cuttable(app.app_url) as (cut, port):
-        app.set(DATABASE_URL=direct._replace(netloc=f"app@127.0.0.1:{port}").geturl())
+        app.set(DATABASE_URL=direct._replace(netloc=f"app@127.0.0.1:{port}").geturl(), RATE_LIMITS="off")
         yield cut
         app.forget()
 
@@ -93,6 +93,23 @@ def test_a_cut_hold_is_held_once(app: App, cut: NthBoundary, keyed: bool) -> Non
         assert app.counts(slot) == (2, 0, 2, 0)
 
     assert at_every_boundary(cut, story) == boundaries("reserve_tickets Sync")
+    assert app.violations() == []
+
+
+def test_a_hold_cut_behind_its_count_is_held_once(app: App, cut: NthBoundary) -> None:
+    """Where the connection breaks before the count, behind it, or behind the act: it is counted, and held once."""
+    app.set(RATE_LIMITS="on")
+
+    def story(arm: Callable[[], None]) -> None:
+        slot = app.slot()
+        app.hold(slot)
+        app.rows("DELETE FROM rate_limits")
+        arm()
+        app.hold(slot)
+        assert app.counts(slot) == (2, 0, 2, 0)
+        assert app.value("SELECT min(used) FROM rate_limits") >= 1
+
+    assert at_every_boundary(cut, story) == boundaries("CALL reserve_tickets Sync")
     assert app.violations() == []
 
 
