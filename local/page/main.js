@@ -50,7 +50,7 @@ async function show() {
   document.title = `${title} · Holdfast`;
   main.replaceChildren(heading, ...content.filter(Boolean));
   main.removeAttribute("aria-busy");
-  heading.focus();
+  if (turn > 1) heading.focus(); // a page that has just come begins at its top
   countDown();
 }
 
