@@ -10,7 +10,7 @@ from runtime.inbox import inbox_answers
 from runtime.settings import DatabaseSettings, credential, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
-EXPECTED_MIGRATION = "0027_older_bookings_by_offering.sql"
+EXPECTED_MIGRATION = "0029_request_ids.sql"
 
 
 class Settings(DatabaseSettings):

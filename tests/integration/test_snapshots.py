@@ -56,7 +56,7 @@ def backend():
 at_import = backend()
 random.seed(7)
 expected = random.Random(7).random()
-app = HttpFunction()
+app = HttpFunction(limited=False)
 lambda_handler = app.lambda_handler
 
 
