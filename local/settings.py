@@ -77,7 +77,7 @@ class Stripe:
     secret_key: str
     webhook_secrets: tuple[str, ...]
     emulated: bool
-    publishable_key: str | None
+    publishable_key: str | None = None
 
 
 @dataclass(frozen=True)
