@@ -58,6 +58,10 @@ class DeliveryRefused(Exception):
     """The effect will never happen."""
 
 
+class NobodyToTell(Exception):
+    """The settings name no receiver: an operator's choice, and nobody's failure."""
+
+
 @cache
 def _database() -> Database:
     return Database(credential(Settings, "database_url"))
@@ -101,7 +105,8 @@ def _deliver_due(budget: Budget, context: Context, result: dict[str, Any]) -> No
             break
         with ThreadPoolExecutor(max_workers=BATCH) as pool:
             for ended in pool.map(partial(_deliver_row, run_context=context), rows):
-                result[ended] += 1
+                if ended:
+                    result[ended] += 1
 
 
 def _heard_of_closed(request_id: str) -> bool:
@@ -116,7 +121,8 @@ def _heard_of_closed(request_id: str) -> bool:
     return True
 
 
-def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
+def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str | None:
+    """Which figure of the run it counts in; None: it is of nobody's interest."""
     # The story of what was delivered is that of the request that caused it.
     context = {**run_context, "request_id": row["request_id"] or run_context["request_id"]}
     try:
@@ -130,6 +136,12 @@ def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str:
             _database().run(
                 lambda conn: outbox.settle_outbox(conn, row["id"], row["attempt"], status="delivered")
             )
+    except NobodyToTell as absent:
+        error = str(absent)
+        _database().run(
+            lambda conn: outbox.settle_outbox(conn, row["id"], row["attempt"], status="canceled", error=error)
+        )
+        return None
     except DeliveryRefused as failure:
         return _bury(row, str(failure), context)
     except Exception as failure:  # noqa: BLE001 - one row must not keep the others waiting
@@ -206,7 +218,7 @@ def _waits(row: Mapping[str, Any], context: Context) -> bool:
 def _send_issue(row: Mapping[str, Any]) -> None:
     tracker = _tracker()
     if tracker is None:
-        raise DeliveryRefused("GITHUB_REPOSITORY is not set")
+        raise NobodyToTell("GITHUB_REPOSITORY is not set")
     send_issue(_database(), tracker, row, load(Settings).environment)
 
 
@@ -214,7 +226,7 @@ def _send_notification(row: Mapping[str, Any]) -> None:
     """POSTs the notification, signed as `t=<seconds>,v1=<HMAC-SHA256 of "<t>.<body>">`, under a stable delivery id."""
     settings = load(Settings)
     if not settings.notification_webhook_url:
-        raise DeliveryRefused("NOTIFICATION_WEBHOOK_URL is not set")
+        raise NobodyToTell("NOTIFICATION_WEBHOOK_URL is not set")
     # The request that it follows from, for whoever looks for the rest of the story.
     request_id = row["request_id"] or ""
     body = json.dumps(

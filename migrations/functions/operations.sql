@@ -1,12 +1,14 @@
 -- Scheduled runs, and the one view that says whether every promise holds.
 
--- The run's row, and the keys that are past their 24 hours (with a margin for clients whose clocks are off).
+-- The run's row; those of the same job from more than a month ago are forgotten.
 CREATE OR REPLACE FUNCTION finish_job(p_job text, p_request_id text, p_started_at timestamptz, p_result jsonb)
 RETURNS void
 LANGUAGE sql AS $$
+    DELETE FROM job_runs WHERE job = p_job AND started_at < now() - interval '31 days';
     INSERT INTO job_runs (job, request_id, started_at, result) VALUES (p_job, p_request_id, p_started_at, p_result)
 $$;
 
+-- The keys that are past their 24 hours, with a margin for clients whose clocks are off.
 CREATE OR REPLACE FUNCTION forget_old_idempotency_keys(p_limit integer DEFAULT 1000) RETURNS void
 LANGUAGE sql AS $$
     DELETE FROM idempotency_keys WHERE (scope, key) IN (

@@ -125,6 +125,21 @@ def test_what_is_never_taken_dies_in_the_open(app: App, site: Receiver, logs: Lo
     assert deliver(app) == NOTHING
 
 
+@pytest.mark.parametrize(
+    ("setting", "effect"),
+    [("NOTIFICATION_WEBHOOK_URL", "notification"), ("GITHUB_REPOSITORY", "error_issue")],
+)
+def test_without_a_receiver_there_is_nobody_to_tell(app: App, logs: Logs, setting: str, effect: str) -> None:
+    """Where the settings name none, the row is canceled and says why; nothing is dead, and no alarm rings."""
+    app.booked(app.slot())
+    app.rows("UPDATE outbox SET kind = %s", effect)
+    app.set(**{setting: ""})
+    assert deliver(app) == NOTHING
+    assert app.row("SELECT status, last_error FROM outbox") == ("canceled", f"{setting} is not set")
+    assert "OutboxDead" not in logs.counted()
+    assert logs.lines("ERROR") == []
+
+
 def test_one_receiver_that_fails_does_not_hold_up_the_others(app: App, site: Receiver) -> None:
     """Each row ends by itself; more than a batch goes in one run."""
     slot = app.slot(units=20)
@@ -258,6 +273,18 @@ def test_each_run_leaves_a_row(app: App) -> None:
     """The run's result is in job_runs."""
     result = deliver(app)
     assert app.row("SELECT job, result FROM job_runs") == ("deliver-outbox", result)
+
+
+def test_runs_of_long_ago_are_forgotten(app: App) -> None:
+    """A month of each job's runs is kept; a run forgets no other job's."""
+    deliver(app)
+    app.invoke("reservation-cleanup")
+    app.rows("UPDATE job_runs SET started_at = started_at - interval '32 days'")
+    deliver(app)
+    assert app.rows("SELECT job, started_at > now() - interval '1 day' FROM job_runs ORDER BY job") == [
+        ("deliver-outbox", True),
+        ("reservation-cleanup", False),
+    ]
 
 
 def test_a_run_without_time_left_says_that_there_is_more(app: App, site: Receiver) -> None:

@@ -15,7 +15,7 @@ def claim_outbox(conn: Connection, *, limit: int, lease: timedelta, context: Con
 def settle_outbox(
     conn: Connection, outbox_id: str, attempt: int, *, status: str, error: str | None = None
 ) -> bool:
-    """The row's end, `delivered` or `dead`. False: the lease was lost."""
+    """The row's end: `delivered`, `dead`, or `canceled` where nobody is to be told. False: the lease was lost."""
     return call(conn, "SELECT settle_outbox(%s, %s, %s, %s)", [outbox_id, attempt, status, error])
 
 
