@@ -13,7 +13,8 @@ from tests.support.receiver import Receiver
 type Findings = set[tuple[str, str]]
 
 IDS = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b(evt|pi|cs|re|error-v1)[_-][\w-]+|v1:[0-9a-f]{64}", re.IGNORECASE
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b(evt|pi|cs|re|error-v1)[_-][\w-]+|v1:[0-9a-f]{64}",
+    re.IGNORECASE,
 )
 
 
