@@ -74,6 +74,9 @@ async def _rush(
     async with on_stage(
         cloud, free_port(), programme, seed=seed, seats=SEATS, sabotage=arguments.sabotage
     ) as stage:
+        sale = stage.sale
+        admin = {"Authorization": f"Bearer {cloud.stack['admin_token']}"}
+        await sale.crowd.shop.room(sale.crowd.catalogue.concert_id, SEATS, admin)
         rush = Rush(stage, seed, arguments.buyers, arguments.seconds)
         found: list[Finding] = []
         try:
@@ -81,10 +84,10 @@ async def _rush(
         except Exception as failure:  # noqa: BLE001 - whatever it was, what has happened so far is judged
             found.append(cut_short("the rush goes on to its end", failure))
         programme.say("Every side is asked what it knows.")
-        await stage.sale.count()
-        ledger = await Ledger.read(stage.sale, cloud.stack)
+        await sale.count()
+        ledger = await Ledger.read(sale, cloud.stack)
         found += rush_findings(rush, ledger, cloud.stack["database_admin_url"])
-        found += await findings(stage.sale, cloud.stack, ledger, killed=0)
+        found += await findings(sale, cloud.stack, ledger, killed=0)
         return found, rush
 
 
