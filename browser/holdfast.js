@@ -271,8 +271,14 @@ function reservationsOf(sender, { address, tab, scrub, clock }) {
 function makeHold(sender, { address, tab, clock }, { reservation, token, paying }) {
   const { id } = reservation;
   const path = `/reservations/${id}`;
-  const isRemembered = () => JSON.parse(tab.get("hold") ?? "null")?.reservation.id === id;
-  const remember = () => tab.set("hold", JSON.stringify({ reservation, token, paying }));
+  const remembered = () => {
+    const kept = JSON.parse(tab.get("hold") ?? "null");
+    return kept?.reservation.id === id ? kept : null;
+  };
+  const isRemembered = () => remembered() !== null;
+  // Another object of the same hold, one that was recalled, may have begun.
+  const isPaying = () => paying || remembered()?.paying === true;
+  const remember = () => tab.set("hold", JSON.stringify({ reservation, token, paying: isPaying() }));
   const forget = () => isRemembered() && tab.remove("hold");
   const seen = (changes) => {
     reservation = { ...reservation, ...changes };
@@ -291,7 +297,7 @@ function makeHold(sender, { address, tab, clock }, { reservation, token, paying 
       return reservation;
     },
     get paying() {
-      return paying;
+      return isPaying();
     },
     refresh: async () => seen(await sender.get("reservations", path, { token })),
     pay: ({ mode = "payment_intent" } = {}) => {
@@ -337,7 +343,7 @@ function makeHold(sender, { address, tab, clock }, { reservation, token, paying 
     // A page that is gone hears no answer, and the next one does not wait for it.
     cancelOnLeaving: () =>
       whenLeaving(() => {
-        if (paying || reservation.status !== "active") return;
+        if (isPaying() || reservation.status !== "active") return;
         const headers = sender.headersOf("DELETE", { token });
         fetch(address("reservations", path), { method: "DELETE", headers, keepalive: true }).catch(() => {});
         reservation = { ...reservation, status: "cancelled" };

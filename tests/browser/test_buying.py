@@ -162,6 +162,8 @@ def test_a_call_ends_in_time_whatever_does_not_answer(page: Page) -> None:
     }""")
     for _ in range(12):
         page.clock.fast_forward(5000)
+    page.wait_for_function("window.over")
+    until(page, lambda: len(asked) >= 3)  # the browser tells of a request when it comes to it
     over = page.evaluate("over")
     assert (over["timedOut"], len(asked)) == (True, 3)
     assert 20_000 <= over["took"] < 40_000
@@ -268,7 +270,21 @@ def begin_to_pay_and_leave(page: Page) -> None:
     page.goto("about:blank")
 
 
-@pytest.mark.parametrize("stay", [reload_by_keys, reload_by_script, follow_a_link, begin_to_pay_and_leave])
+def pay_what_was_recalled_and_leave(page: Page) -> None:
+    page.evaluate("holdfast.reservations.recall().pay()")
+    page.goto("about:blank")
+
+
+@pytest.mark.parametrize(
+    "stay",
+    [
+        reload_by_keys,
+        reload_by_script,
+        follow_a_link,
+        begin_to_pay_and_leave,
+        pay_what_was_recalled_and_leave,
+    ],
+)
 def test_staying_keeps_the_seats(site: Page, cloud: Cloud, stay: Callable[[Page], None]) -> None:
     """On the same site, or on the way to the bank: the page does not even ask for it."""
     hold(site, wanted(cloud.slot()))

@@ -65,11 +65,11 @@ def test_a_purchase_is_told_from_hold_to_refund_in_order(app: App, tell: Tell) -
         "paid",
         "booked",
         "hold completed",
-        "notification booked given up",
+        "notification booked canceled",
         "refund asked for",
         "refund under way",
         "refund succeeded",
-        "notification refunded given up",
+        "notification refunded canceled",
         "money has gone back",
         "booking refunded",
     ]
@@ -130,7 +130,7 @@ def test_late_money_is_told_without_a_booking(app: App, tell: Tell) -> None:
     app.invoke("deliver-outbox")
     told = what(tell(payment.hold.id))
     assert told.index("hold cancelled") < told.index("paid") < told.index("refund succeeded")
-    assert "notification could-not-be-seated given up" in told
+    assert "notification could-not-be-seated canceled" in told
 
 
 def test_credits_and_a_move_are_told(app: App, tell: Tell) -> None:
