@@ -24,11 +24,6 @@ from tests.support.logs import Logs, capturing
 from tests.support.postgres import NEWEST, Servers, database_of_its_own, in_memory
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Half again as many as there are processors: a test waits for its servers much of its time."""
-    return max(1, (os.cpu_count() or 1) * 3 // 2)
-
-
 @pytest.fixture(autouse=True)
 def http_watch() -> Generator[HttpWatch]:
     """Fails a test in which any HTTP request was sent inside a unit of work."""

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import sys
 from pathlib import Path
 from random import Random
@@ -26,6 +25,7 @@ from local.demo.stage import on_stage, through_proxy
 from local.demo.studio import CANCEL_POLICY
 from local.demo.studio_evidence import studio_findings
 from local.errors import CannotStart
+from local.signals import end_as_interrupted
 
 SECONDS = 120.0
 SEATS = 20
@@ -34,8 +34,7 @@ SEATS = 20
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a background shell has SIGINT ignored
-        signal.signal(number, signal.default_int_handler)  # the cloud is taken down either way
+    end_as_interrupted()  # the cloud is taken down either way
     folder = Path(arguments.state)
     report = folder / "chaos-report.json"
     report.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from local.demo.stage import Stage, on_stage, through_proxy
 from local.demo.studio import CANCEL_POLICY
 from local.demo.studio_evidence import studio_findings
 from local.errors import CannotStart
+from local.signals import end_as_interrupted
 
 FEWEST_BUYERS = 60
 
@@ -31,8 +31,7 @@ FEWEST_BUYERS = 60
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a background shell has SIGINT ignored
-        signal.signal(number, signal.default_int_handler)  # the cloud is taken down either way
+    end_as_interrupted()  # the cloud is taken down either way
     folder = Path(arguments.state)
     report = folder / "demo-report.json"
     report.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import psycopg
 
 from local.demo.cloud import ROOT, OwnCloud, cloud_of_its_own
 from local.errors import CannotStart
+from local.signals import end_as_interrupted
 
 DOCUMENT = ROOT / "docs" / "openapi.json"
 SECONDS = 120
@@ -24,8 +24,7 @@ SECONDS = 120
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)  # the cloud is taken down either way
+    end_as_interrupted()  # the cloud is taken down either way
     print(f"seed {arguments.seed} (make fuzz SEED={arguments.seed} makes up the same again)", flush=True)
     try:
         with cloud_of_its_own(Path(arguments.state) / "fuzz", {}, schedules=False) as cloud:

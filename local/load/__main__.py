@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from local.demo.report import print_summary, print_table, verdict_of, write_repo
 from local.demo.stage import on_stage
 from local.errors import CannotStart
 from local.load.rush import Rush, figures, rush_findings
+from local.signals import end_as_interrupted
 
 BUYERS = 200
 SECONDS = 60.0
@@ -29,8 +29,7 @@ SEATS = 1_000_000
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a background shell has SIGINT ignored
-        signal.signal(number, signal.default_int_handler)  # the cloud is taken down either way
+    end_as_interrupted()  # the cloud is taken down either way
     folder = Path(arguments.state)
     report = folder / "load-report.json"
     report.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from local.child import free_port
 from local.errors import CannotStart
+from local.signals import end_as_interrupted
 from local.simulation.guard import Guard, without
 from local.simulation.guards import GUARDS
 from local.simulation.making import make_steps
@@ -38,8 +38,7 @@ GUARD_SECONDS = 600.0
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a background shell has SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
+    end_as_interrupted()
     folder = Path(arguments.state).resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     replayed: dict[str, Any] = json.loads(Path(arguments.replay).read_text()) if arguments.replay else {}

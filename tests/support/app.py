@@ -1,6 +1,7 @@
 """The functions in this process, over a database of the test's own and Stripe's emulator."""
 
 import importlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -95,6 +96,7 @@ class App:
         self.error_writer_url = error_writer_url
         self.emulator = emulator
         self._patch = patch
+        self._began_at = int(time.time())
         self._owner = psycopg.connect(owner_url, autocommit=True)
         self.set(**SETTINGS, DATABASE_URL=app_url, STRIPE_SECRET_KEY=SECRET_KEY, STRIPE_API_BASE=emulator.url)
 
@@ -389,8 +391,11 @@ class App:
 
     def events(self, object_id: str | None, event_type: str | None = None) -> list[dict[str, Any]]:
         """What Stripe has said of an object, oldest first."""
-        listed = self.stripe_client.v1.events.list({"limit": 100}).auto_paging_iter()
-        found = [event.to_dict() for event in listed if event.data.object["id"] == object_id]
+        # The account is every test's.
+        listed = self.stripe_client.v1.events.list({"limit": 100, "created": {"gte": self._began_at}})
+        found = [
+            event.to_dict() for event in listed.auto_paging_iter() if event.data.object["id"] == object_id
+        ]
         return [event for event in reversed(found) if event_type in (None, event["type"])]
 
     def event(self, object_id: str | None, event_type: str) -> dict[str, Any]:
