@@ -34,7 +34,14 @@ def test_cleanup_ends_an_expired_hold_and_its_payment(cloud: Cloud) -> None:
         for hold in (unpaid, opened):
             cloud.expire(hold)
         done = cloud.invoke("reservation-cleanup").json()
-    assert done == {"released": 2, "confirmed": 0, "kept": 0, "failed": 0, "more": False}
+    assert done == {
+        "released": 2,
+        "confirmed": 0,
+        "kept": 0,
+        "failed": 0,
+        "credits_expired": 0,
+        "more": False,
+    }
     assert [cloud.status(hold) for hold in (unpaid, opened)] == ["expired", "expired"]
     assert [cloud.seats(hold) for hold in (unpaid, opened)] == [(0, 0), (0, 0)]
     assert [intent.status for intent in cloud.intents(opened)] == ["canceled"]
