@@ -17,7 +17,8 @@ CREATE OR REPLACE FUNCTION take_credits(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM 1 FROM user_credits WHERE user_id = p_user_id FOR NO KEY UPDATE;
-    IF (p_credits > 0 AND credits_left(p_user_id) >= p_credits) IS NOT TRUE THEN
+    -- No row, no lock: a first grant that commits from here on could be taken twice, and is not looked at.
+    IF NOT FOUND OR (p_credits > 0 AND credits_left(p_user_id) >= p_credits) IS NOT TRUE THEN
         RETURN false;
     END IF;
     INSERT INTO credit_entries (user_id, grant_id, booking_id, kind, delta, reason)

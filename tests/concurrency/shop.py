@@ -101,6 +101,12 @@ class Shop:
     def violations(self) -> list[tuple[Any, ...]]:
         return self.rows("SELECT * FROM invariant_violations")
 
+    def waiting(self) -> int:
+        """How many stand before a lock at this moment."""
+        return self.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+
     def deadlocks(self) -> int:
         """How often PostgreSQL had to break a deadlock in this database; its callers have been let go for this."""
         self._send_home()

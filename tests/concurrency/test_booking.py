@@ -361,10 +361,9 @@ def hold_while_the_last_is_booked(shop: Shop, till: Till, slot: UUID) -> object:
         ).fetchone()
         assert outcome == ("booked",)
         booking.execute("SELECT pg_sleep_until(expires_at) FROM ticket_reservations WHERE id = %s", [last])
-        queued = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         with ThreadPoolExecutor() as pool:
             sixth = pool.submit(lambda: shop.hold({slot: 1}, email=email)["outcome"])
-            eventually(lambda: sixth.done() or shop.value(queued) > 0)
+            eventually(lambda: sixth.done() or shop.waiting() > 0)
             booking.commit()
             return sixth.result()
 

@@ -67,13 +67,12 @@ def held_across(shop: Shop, slot: UUID, change: Callable[[], object]) -> dict[st
     """What becomes of a hold of one unit while whose wait for its customer's row `change` is made."""
     email = shop.buyer()
     shop.rows("INSERT INTO customers (email, name) VALUES (%s, 'Ada')", email)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
     def let_go_after_the_change() -> None:
         with psycopg.connect(shop.owner_url) as conn:
             conn.execute("SELECT FROM customers WHERE email = %s FOR UPDATE", [email])
             locked.append(email)
-            eventually(lambda: shop.value(waiting))
+            eventually(shop.waiting)
             change()
 
     def hold() -> dict[str, Any]:

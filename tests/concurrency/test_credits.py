@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
+
+import psycopg
 
 from tests.concurrency.guards import execute, rewrite_function
 from tests.concurrency.shop import Shop
+from tests.emulator_process import eventually
 
 CALLERS = 24
 TRIES = 20
@@ -54,7 +58,7 @@ def granted_and_taken(shop: Shop) -> tuple[int, int, int]:
     answers = shop.at_once(
         CALLERS * 4, lambda number: (number % 4 == 0, add(shop, user, -1 if number % 4 else 1))
     )
-    assert all(isinstance(answer, tuple) for answer in answers), answers
+    assert [answer for answer in answers if isinstance(answer, Exception)] == []
     taken = sum(1 for answer in answers if answer == (False, "changed"))
     assert taken == total(shop, user, "deduct")
     return total(shop, user, "grant"), taken, balance(shop, user)
@@ -75,6 +79,30 @@ def test_control_without_the_lock_a_credit_is_taken_twice(shop: Shop) -> None:
     rewrite_function(shop.owner_url, "take_credits", LOCK)
     without_checks(shop)
     assert appears(lambda: granted_and_taken(shop)[2] < 0)
+
+
+def taken_at_the_first_grant(shop: Shop) -> tuple[list[str], int]:
+    """A user's first credit is granted while two, who have come before, are about to look: what they hear, what is left."""
+    user = str(uuid4())
+    with ThreadPoolExecutor() as pool, psycopg.connect(shop.owner_url) as granting:
+        granting.execute("LOCK TABLE credit_grants")
+        takers = [pool.submit(add, shop, user, -1) for _ in range(2)]
+        eventually(lambda: shop.waiting() == 2 or all(taker.done() for taker in takers))
+        granting.execute("SELECT grant_credits(%s, 1, NULL, 'r')", [user])
+        granting.commit()
+        return [taker.result() for taker in takers], balance(shop, user)
+
+
+def test_who_came_before_the_first_grant_has_nothing_to_take(shop: Shop) -> None:
+    """Where there is no row yet to lock, nothing is taken."""
+    assert taken_at_the_first_grant(shop) == (["insufficient-credits"] * 2, 1)
+
+
+def test_control_where_no_row_is_no_refusal_the_first_credit_is_taken_twice(shop: Shop) -> None:
+    """Negative control: two who found no row to lock find one credit, both."""
+    rewrite_function(shop.owner_url, "take_credits", ("IF NOT FOUND OR (", "IF ("))
+    without_checks(shop)
+    assert taken_at_the_first_grant(shop) == (["changed"] * 2, -1)
 
 
 def granted_under_one_key(shop: Shop) -> int:
