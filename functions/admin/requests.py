@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from domain.currencies import CURRENCIES
-from runtime.fields import Moment, Text
+from runtime.fields import Form, Moment, Text
 
 type EventStatus = Literal[
     "received", "processed", "ignored", "stale", "parked", "quarantined", "failed", "dead"
@@ -54,7 +54,9 @@ class ReplayRequest(_Strict):
     """Which events shall be done again, oldest first; `cursor` is the last answer's `next`."""
 
     status: Replayable
-    type: Annotated[str | None, Field(pattern=r"^[a-z0-9_.]{1,255}$")] = None
+    type: (
+        Annotated[str, Form(r"[a-z0-9_.]{1,255}", "the type of an event, such as charge.refunded")] | None
+    ) = None
     since: AwareDatetime | None = None
     dry_run: bool = False
     cursor: Cursor = None

@@ -11,6 +11,7 @@ from database.connection import Context
 from database.schedules import refresh_future_schedule
 from domain.refusals import BY_SLUG, InvalidRequest
 from functions.admin.connections import admin_database
+from runtime.fields import Form
 
 # What one statement makes anew, at most, well within its time: every slot of it is locked, checked and audited.
 MOST_TIMES = 5000
@@ -29,7 +30,7 @@ class Rule(_Strict):
     """A weekly time; `start` is what a clock on the wall says."""
 
     weekday: Annotated[int, Field(ge=0, le=6)]
-    start: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    start: Annotated[str, Form(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day from 00:00 to 23:59")]
     minutes: Annotated[int, Field(ge=1, le=1440)]
     max_bookings: Room
     max_units: Room
@@ -44,7 +45,7 @@ def _each_time_once(rules: list[Rule]) -> list[Rule]:
 class ScheduleRequest(_Strict):
     """All opening times of an offering from one local day to another, both included."""
 
-    timezone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
+    timezone: Annotated[str, Form(r"[A-Za-z0-9_+/-]{1,64}", "a time zone of the IANA database")]
     rules: Annotated[list[Rule], Field(max_length=200), AfterValidator(_each_time_once)]
     first: Annotated[date, Field(alias="from", le=LAST_DAY)]
     last: Annotated[date, Field(alias="until", le=LAST_DAY)]

@@ -20,6 +20,7 @@ from domain.refusals import BY_SLUG
 from domain.reservation import token_matches
 from payments.closing import Closed, close_payment
 from payments.creating import create_at_stripe, frozen_parameters
+from runtime.fields import Form
 from runtime.http import dump
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
@@ -52,7 +53,9 @@ class PaymentRequest(BaseModel):
     reservation_id: UUID
     mode: Literal["payment_intent", "checkout_session"] = "payment_intent"
     expected_amount: Annotated[int | None, Field(ge=0, le=10**12)] = None
-    expected_currency: Annotated[str | None, Field(pattern=r"^[a-z]{3}$")] = None
+    expected_currency: Annotated[str, Form(r"[a-z]{3}", "a currency's three lower-case letters")] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)

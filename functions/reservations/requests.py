@@ -5,11 +5,12 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from runtime.fields import Text, printable
+from runtime.fields import Form, Text, printable
 
 type Email = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$"),
+    StringConstraints(strip_whitespace=True, max_length=254),
+    Form(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "an e-mail address"),
     AfterValidator(printable),
 ]
 

@@ -258,4 +258,5 @@ def _field_error(error: ErrorDetails) -> dict[str, str]:
     if error["type"] == "extra_forbidden" and not re.fullmatch(r"[\w-]{1,64}", location[-1], re.ASCII):
         location.pop()
     detail = "Input should be a UUID" if error["type"].startswith("uuid_") else error["msg"]
+    detail = detail.removeprefix("Value error, ")  # pydantic's word for what our own validators say
     return {"pointer": "".join("/" + part for part in location), "detail": detail}

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from aws_lambda_powertools.event_handler import Response
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import refusals
+from runtime.fields import Form
 from runtime.http import HttpFunction, json_response, parsed_id
 from runtime.settings import MissingSetting
 from tests.support.lambda_events import SOURCE_IP, USER_AGENT, Answer, Context, url_event
@@ -24,6 +25,7 @@ class Order(BaseModel):
     units: int = Field(ge=1)
     name: str = "nobody"
     tags: list[str] = []
+    colour: Annotated[str, Form(r"#[0-9a-f]{6}", "a colour, such as #c0ffee")] | None = None
 
 
 class Filter(BaseModel):
@@ -137,6 +139,18 @@ def test_what_does_not_fit_is_422_and_says_where(body: object, pointers: list[st
     assert (answer.status, answer.problem) == (422, "invalid-request")
     assert [error["pointer"] for error in answer.body["errors"]] == pointers
     assert all(error["detail"] for error in answer.body["errors"])
+
+
+@pytest.mark.parametrize("colour", ["red", "", "#c0ffee\n", " #c0ffee", "x#c0ffee"])
+def test_what_a_field_should_be_is_said_in_words(colour: str) -> None:
+    """And by an expression in the document of the API alone."""
+    answer = call("POST", "/orders", {"units": 1, "colour": colour})
+    assert answer.status == 422
+    assert answer.body["errors"] == [
+        {"pointer": "/colour", "detail": "Input should be a colour, such as #c0ffee"}
+    ]
+    assert call("POST", "/orders", {"units": 1, "colour": "#c0ffee"}).status == 201
+    assert Order.model_json_schema()["properties"]["colour"]["anyOf"][0]["pattern"] == "^#[0-9a-f]{6}$"
 
 
 def test_an_unknown_field_is_not_echoed_unless_it_is_a_plain_name() -> None:
