@@ -20,12 +20,11 @@ from local.demo.cloud import OwnCloud, cloud_of_its_own
 from local.demo.evidence import Finding, cut_short, findings
 from local.demo.ledger import Ledger
 from local.demo.programme import Programme
-from local.demo.report import Invocations, print_summary, print_table, verdict_of, write_report
+from local.demo.report import Invocations, close
 from local.demo.stage import on_stage, through_proxy
 from local.demo.studio import CANCEL_POLICY
 from local.demo.studio_evidence import studio_findings
-from local.errors import CannotStart
-from local.signals import end_as_interrupted
+from local.ending import exit_status
 
 SECONDS = 120.0
 SEATS = 20
@@ -34,7 +33,6 @@ SEATS = 20
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    end_as_interrupted()  # the cloud is taken down either way
     folder = Path(arguments.state)
     report = folder / "chaos-report.json"
     report.unlink(missing_ok=True)
@@ -44,27 +42,15 @@ def main() -> int:
     )
     port, traps = free_port(), Traps(folder.resolve() / "chaos" / "kill-points")
     environment = through_proxy(port) | {"CANCEL_POLICY": CANCEL_POLICY, "KILL_POINT_FILE": str(traps.file)}
-    try:
-        programme.say("The cloud starts, with its schedules on.")
-        with cloud_of_its_own(folder / "chaos", environment) as cloud:
-            found, siege = asyncio.run(_besiege(arguments, cloud, port, traps, programme))
-            runs = Invocations.told_by(folder / "chaos" / "logs")
-        programme.say("The cloud is down.")
-    except CannotStart as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the cloud is down", file=sys.stderr)
-        return 130
-    print_table(found)
-    summary = summary_of(siege, runs)
-    print_summary(summary)
-    write_report(
-        report, found, seed=arguments.seed, seconds=arguments.seconds, summary=summary,
-        broken_at=broken_at(siege), invocations=dict(runs.by_function), scenes=programme.scenes,
+    programme.say("The cloud starts, with its schedules on.")
+    with cloud_of_its_own(folder / "chaos", environment) as cloud:
+        found, siege = asyncio.run(_besiege(arguments, cloud, port, traps, programme))
+        runs = Invocations.told_by(folder / "chaos" / "logs")
+    programme.say("The cloud is down.")
+    return close(
+        programme, report, found, summary_of(siege, runs), seed=arguments.seed, seconds=arguments.seconds,
+        broken_at=broken_at(siege), invocations=dict(runs.by_function),
     )  # fmt: skip
-    programme.say(f"{verdict_of(found)}; {report}")
-    return 0 if all(each.held for each in found) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,4 +91,4 @@ async def _besiege(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

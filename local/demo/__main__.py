@@ -16,14 +16,13 @@ from local.demo.evidence import Finding, cut_short, findings
 from local.demo.hardships import hard_enough
 from local.demo.ledger import Ledger
 from local.demo.programme import Programme
-from local.demo.report import Invocations, print_summary, print_table, summary_of, verdict_of, write_report
+from local.demo.report import Invocations, close, summary_of
 from local.demo.scenes import Story
 from local.demo.script import BUYERS, seats_for, write_scripts
 from local.demo.stage import Stage, on_stage, through_proxy
 from local.demo.studio import CANCEL_POLICY
 from local.demo.studio_evidence import studio_findings
-from local.errors import CannotStart
-from local.signals import end_as_interrupted
+from local.ending import exit_status
 
 FEWEST_BUYERS = 60
 
@@ -31,7 +30,6 @@ FEWEST_BUYERS = 60
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    end_as_interrupted()  # the cloud is taken down either way
     folder = Path(arguments.state)
     report = folder / "demo-report.json"
     report.unlink(missing_ok=True)
@@ -41,28 +39,15 @@ def main() -> int:
     )
     port = free_port()
     environment = through_proxy(port) | {"CANCEL_POLICY": CANCEL_POLICY}
-    try:
-        programme.say("The cloud starts: PostgreSQL, Lambda's runtime, function URLs, schedules, a Stripe.")
-        with cloud_of_its_own(folder / "demo", environment) as cloud:
-            found, stage = asyncio.run(_play(arguments, cloud, port, programme))
-            runs = Invocations.told_by(folder / "demo" / "logs")
-        programme.say("The cloud is down.")
-    except CannotStart as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the cloud is down", file=sys.stderr)
-        return 130
-    print_table(found)
-    summary = summary_of(stage, runs)
-    print_summary(summary)
-    write_report(
-        report, found, seed=arguments.seed, summary=summary, counts=dict(stage.sale.counts),
-        invocations=dict(runs.by_function), scenes=programme.scenes, kills=dict(stage.kills.counts),
-        cuts=stage.cuts.to_json(),
+    programme.say("The cloud starts: PostgreSQL, Lambda's runtime, function URLs, schedules, a Stripe.")
+    with cloud_of_its_own(folder / "demo", environment) as cloud:
+        found, stage = asyncio.run(_play(arguments, cloud, port, programme))
+        runs = Invocations.told_by(folder / "demo" / "logs")
+    programme.say("The cloud is down.")
+    return close(
+        programme, report, found, summary_of(stage, runs), seed=arguments.seed, counts=dict(stage.sale.counts),
+        invocations=dict(runs.by_function), kills=dict(stage.kills.counts), cuts=stage.cuts.to_json(),
     )  # fmt: skip
-    programme.say(f"{verdict_of(found)}; {report}")
-    return 0 if all(each.held for each in found) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,4 +98,4 @@ async def _play(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

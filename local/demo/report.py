@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from local.demo.evidence import Finding
+from local.demo.programme import Programme
 from local.demo.sale import Sale
 from local.demo.stage import Stage
 
@@ -40,7 +41,20 @@ class Invocations:
         return runs
 
 
-def print_table(found: Sequence[Finding]) -> None:
+def close(
+    programme: Programme, file: Path, found: Sequence[Finding], summary: Mapping[str, Any], **more: object
+) -> int:
+    """Prints what was found and writes it down, with what else is to be known; the exit status: 1 for a broken promise."""
+    _print_table(found)
+    _print_summary(summary)
+    _write_report(file, found, summary=summary, scenes=programme.scenes, **more)
+    broken = sum(not each.held for each in found)
+    verdict = f"{broken} of {len(found)} promises BROKEN" if broken else f"all {len(found)} promises held"
+    programme.say(f"{verdict}; {file}")
+    return 1 if broken else 0
+
+
+def _print_table(found: Sequence[Finding]) -> None:
     """One promise after the other: verdict, figure, and what each witness says."""
     print(f"\n{'':8}{'promise':<70}figure\n{'-' * WIDTH}")
     for each in found:
@@ -118,13 +132,13 @@ def run_by(runs: Invocations) -> dict[str, Any]:
     }
 
 
-def print_summary(summary: Mapping[str, Any]) -> None:
+def _print_summary(summary: Mapping[str, Any]) -> None:
     """One figure a line."""
     for name, figure in summary.items():
         _print_indented(str(figure), f"{name:<50}", 50)
 
 
-def write_report(file: Path, found: Sequence[Finding], **more: object) -> None:
+def _write_report(file: Path, found: Sequence[Finding], **more: object) -> None:
     """The report as JSON, whole or not at all."""
     document = {
         "held": all(each.held for each in found),
@@ -134,12 +148,6 @@ def write_report(file: Path, found: Sequence[Finding], **more: object) -> None:
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(document, indent=2) + "\n")
     unfinished.replace(file)
-
-
-def verdict_of(found: Sequence[Finding]) -> str:
-    """In one line."""
-    broken = sum(not each.held for each in found)
-    return f"{broken} of {len(found)} promises BROKEN" if broken else f"all {len(found)} promises held"
 
 
 def _print_indented(text: str, first: str, indent: int) -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 import psycopg
 
 from local.demo.cloud import ROOT, OwnCloud, cloud_of_its_own
-from local.errors import CannotStart
-from local.signals import end_as_interrupted
+from local.ending import exit_status
 
 DOCUMENT = ROOT / "docs" / "openapi.json"
 SECONDS = 120
@@ -24,18 +23,10 @@ SECONDS = 120
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    end_as_interrupted()  # the cloud is taken down either way
     print(f"seed {arguments.seed} (make fuzz SEED={arguments.seed} makes up the same again)", flush=True)
-    try:
-        with cloud_of_its_own(Path(arguments.state) / "fuzz", {}, schedules=False) as cloud:
-            asyncio.run(cloud.ready())
-            return max(_call_everything(cloud, arguments), _look_afterwards(cloud))
-    except CannotStart as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the cloud is down", file=sys.stderr)
-        return 130
+    with cloud_of_its_own(Path(arguments.state) / "fuzz", {}, schedules=False) as cloud:
+        asyncio.run(cloud.ready())
+        return max(_call_everything(cloud, arguments), _look_afterwards(cloud))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,4 +94,4 @@ def _look_afterwards(cloud: OwnCloud) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

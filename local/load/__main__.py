@@ -15,11 +15,10 @@ from local.demo.cloud import OwnCloud, cloud_of_its_own
 from local.demo.evidence import Finding, cut_short, findings
 from local.demo.ledger import Ledger
 from local.demo.programme import Programme
-from local.demo.report import print_summary, print_table, verdict_of, write_report
+from local.demo.report import close
 from local.demo.stage import on_stage
-from local.errors import CannotStart
+from local.ending import exit_status
 from local.load.rush import Rush, figures, rush_findings
-from local.signals import end_as_interrupted
 
 BUYERS = 200
 SECONDS = 60.0
@@ -29,28 +28,15 @@ SEATS = 1_000_000
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    end_as_interrupted()  # the cloud is taken down either way
     folder = Path(arguments.state)
     report = folder / "load-report.json"
     report.unlink(missing_ok=True)
     programme = Programme()
-    try:
-        programme.say("The cloud starts.")
-        with cloud_of_its_own(folder / "load", {}) as cloud:
-            found, rush = asyncio.run(_rush(arguments, cloud, programme))
-        programme.say("The cloud is down.")
-    except CannotStart as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the cloud is down", file=sys.stderr)
-        return 130
-    print_table(found)
-    summary = figures(rush)
-    print_summary(summary)
-    write_report(report, found, seed=arguments.seed, seconds=arguments.seconds, summary=summary)
-    programme.say(f"{verdict_of(found)}; {report}")
-    return 0 if all(each.held for each in found) else 1
+    programme.say("The cloud starts.")
+    with cloud_of_its_own(folder / "load", {}) as cloud:
+        found, rush = asyncio.run(_rush(arguments, cloud, programme))
+    programme.say("The cloud is down.")
+    return close(programme, report, found, figures(rush), seed=arguments.seed, seconds=arguments.seconds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,4 +77,4 @@ async def _rush(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

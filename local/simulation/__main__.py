@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from local.child import free_port
-from local.errors import CannotStart
-from local.signals import end_as_interrupted
+from local.ending import exit_status
 from local.simulation.guard import Guard, without
 from local.simulation.guards import GUARDS
 from local.simulation.making import make_steps
@@ -38,29 +37,21 @@ GUARD_SECONDS = 600.0
 def main() -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args()
-    end_as_interrupted()
     folder = Path(arguments.state).resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     replayed: dict[str, Any] = json.loads(Path(arguments.replay).read_text()) if arguments.replay else {}
     port = free_port()
-    try:
-        with simulated_cloud(folder / "simulation", port) as cloud:
+    with simulated_cloud(folder / "simulation", port) as cloud:
 
-            async def play() -> bool:
-                async with world_of(cloud, port) as world:
-                    if arguments.guards:
-                        return await _find_holes(world, arguments.seed, folder, arguments.only)
-                    if replayed:
-                        return await _replay(world, replayed)
-                    return await _simulate(world, arguments, folder)
+        async def play() -> bool:
+            async with world_of(cloud, port) as world:
+                if arguments.guards:
+                    return await _find_holes(world, arguments.seed, folder, arguments.only)
+                if replayed:
+                    return await _replay(world, replayed)
+                return await _simulate(world, arguments, folder)
 
-            return 0 if asyncio.run(play()) else 1
-    except CannotStart as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the cloud is down", file=sys.stderr)
-        return 130
+        return 0 if asyncio.run(play()) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -163,4 +154,4 @@ async def _find_hole(world: World, guard: Guard, seed: str) -> dict[str, object]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -23,12 +23,8 @@ ARGUMENTS = [
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
     """A running cloud; each test takes slots of its own from it."""
-    cloud = Cloud(tmp_path_factory.mktemp("cloud") / "state")
-    cloud.up()
-    try:
+    with Cloud.running(tmp_path_factory.mktemp("cloud") / "state") as cloud:
         yield cloud
-    finally:
-        cloud.down()
 
 
 # Not for the whole session: while Playwright runs, its thread has an event loop, and other tests run their own.

@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -22,9 +20,8 @@ import stripe
 
 from local.child import free_port
 from local.promises import Promise, broken, check_promises
+from tests.support.commands import run
 
-ROOT = Path(__file__).resolve().parents[2]
-PATH = os.pathsep.join(str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe"))
 PATIENCE_S = 30.0
 _numbers = count()
 
@@ -50,33 +47,28 @@ class Cloud:
 
     def up(self) -> None:
         """Starts it, without schedules: what shall happen, the test does."""
-        command = [sys.executable, "-m", "local", "up", "--detach", "--emulator", "--state", str(self.state)]
-        command += [
-            "--port",
-            str(self.port),
-            "--schedules",
-            "off",
-            "--rate-limits",
-            "off",
-            "--environments",
-            "4",
-        ]
-        command += ["--function-env", f"KILL_POINT_FILE={self.kill_file}"]
-        self._run(command)
+        self._run(
+            "up", "--detach", "--emulator", "--port", self.port, "--schedules", "off", "--rate-limits", "off",
+            "--environments", 4, "--function-env", f"KILL_POINT_FILE={self.kill_file}",
+        )  # fmt: skip
         self.stack = json.loads((self.state / "stack.json").read_text())
 
-    def down(self) -> None:
-        self._run([sys.executable, "-m", "local", "down", "--state", str(self.state)])
+    @classmethod
+    @contextmanager
+    def running(cls, state: Path) -> Generator["Cloud"]:
+        """One that is up until it is left."""
+        cloud = cls(state)
+        cloud.up()
+        try:
+            yield cloud
+        finally:
+            cloud.down()
 
-    def _run(self, command: list[str]) -> None:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": PATH},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def down(self) -> None:
+        self._run("down")
+
+    def _run(self, command: str, *arguments: object) -> None:
+        done = run("local", command, "--state", self.state, *arguments)
         assert done.returncode == 0, done.stderr
 
     def kill(self, *names: str) -> None:

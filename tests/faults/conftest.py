@@ -10,12 +10,8 @@ from tests.faults.cloud import Cloud
 
 @pytest.fixture(scope="session")
 def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    cloud = Cloud(tmp_path_factory.mktemp("cloud") / "state")
-    cloud.up()
-    try:
+    with Cloud.running(tmp_path_factory.mktemp("cloud") / "state") as cloud:
         yield cloud
-    finally:
-        cloud.down()
 
 
 @pytest.fixture
@@ -29,9 +25,5 @@ def cloud(running_cloud: Cloud) -> Generator[Cloud]:
 @pytest.fixture
 def own_cloud(tmp_path: Path) -> Generator[Cloud]:
     """A cloud that only this test has."""
-    cloud = Cloud(tmp_path / "state")
-    cloud.up()
-    try:
+    with Cloud.running(tmp_path / "state") as cloud:
         yield cloud
-    finally:
-        cloud.down()

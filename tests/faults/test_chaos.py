@@ -1,10 +1,8 @@
 """A siege says what is true: it ends well where every promise holds, and names what is broken where one does not."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 
 from local.child import birth
 from tests.emulator_process import eventually
-from tests.faults.cloud import PATH, ROOT
+from tests.support.commands import begin, run
 
 SECONDS = 20
 PATIENCE_S = 400  # a start, the end and overtime, on a machine that does other things as well
@@ -46,26 +44,14 @@ SEATS_OF_THE_CANCELLED = """
 """
 
 
-def command(state: Path, seconds: float, *more: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "local.chaos", "--state", str(state), "--seconds", str(seconds)),
-        *("--seed", "test", *more),
-    ]
-
-
 def chaos(
     state: Path, *more: str, seconds: float = SECONDS
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """How it ended, and what it reported."""
-    ended = subprocess.run(
-        command(state, seconds, *more),
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": PATH},
-        capture_output=True,
-        text=True,
+    ended = run(
+        "local.chaos", "--state", state, "--seconds", seconds, "--seed", "test", *more,
         timeout=PATIENCE_S + 2 * seconds,
-        check=False,
-    )
+    )  # fmt: skip
     return ended, json.loads((state / "chaos-report.json").read_text())
 
 
@@ -92,10 +78,7 @@ def test_every_promise_holds_under_siege(tmp_path: Path) -> None:
 def test_a_siege_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Asked to stop in the middle of it, it ends every process of its cloud, and says so by its exit status."""
     state = tmp_path / "chaos"
-    environment = os.environ | {"PYTHONPATH": PATH}
-    with subprocess.Popen(
-        command(tmp_path, 120), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    ) as siege:
+    with begin("local.chaos", "--state", tmp_path, "--seconds", 120) as siege:
         assert siege.stdout is not None
         while "buyers at a time" not in siege.stdout.readline():
             assert siege.poll() is None

@@ -1,7 +1,5 @@
 """The database is killed and killed again: Stripe's events wait in the queue, or at Stripe, and each ends once."""
 
-import subprocess
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,7 +9,8 @@ import boto3
 import psycopg
 
 from tests.emulator_process import eventually
-from tests.faults.cloud import ROOT, Cloud, Hold
+from tests.faults.cloud import Cloud, Hold
+from tests.support.commands import run
 
 SUCCEEDED = "payment_intent.succeeded"
 PATIENCE_S = 60.0
@@ -127,10 +126,7 @@ def test_poison_ends_in_the_dead_letter_queue_and_redrive_brings_it_back(own_clo
     )
 
     own_cloud.rows("DROP TRIGGER poison ON bookings")
-    moved = subprocess.run(
-        [sys.executable, "-m", "scripts.redrive", "--state", str(own_cloud.state)],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    moved = run("scripts.redrive", "--state", own_cloud.state)
 
     assert moved.stdout == "1 moved to the inbox, 0 left in the dead-letter queue\n"
     eventually(lambda: own_cloud.status(poisoned) == "completed", within=PATIENCE_S)

@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 import requests
 
+from local.demo.cloud import ROOT
 from tests.emulator_process import eventually
-from tests.faults.cloud import ROOT, Cloud, Hold
+from tests.faults.cloud import Cloud, Hold
 
 type Story = Callable[[Cloud], None]
 

@@ -1,10 +1,10 @@
 """A lease outlives whoever holds it, so that two never talk to Stripe about one payment."""
 
 from functions.create_payment_intent.service import LEASE
+from local.demo.cloud import ROOT
 from local.template import load_template
 from payments.closing import CLOSE_LEASE
 from stripe_gateway.gateway import RETRIES, SECONDS_A_TRY
-from tests.faults.cloud import ROOT
 
 # The pauses between the tries of one request are a fraction of a second each.
 LONGEST_ASKING_S = (RETRIES + 1) * SECONDS_A_TRY + 0.5

@@ -1,17 +1,14 @@
 """`make replay`: what failed is done again from the command line, over HTTP, in the running cloud."""
 
-import os
 import subprocess
-import sys
 
-from tests.faults.cloud import PATH, ROOT, Cloud, Hold
+from tests.faults.cloud import Cloud, Hold
+from tests.support.commands import run
 
 
 def replay(cloud: Cloud, **settings: str) -> subprocess.CompletedProcess[str]:
     """What `make replay` runs, with what it is given."""
-    environment = os.environ | {"PYTHONPATH": PATH, "STATE": str(cloud.state)} | settings
-    command = [sys.executable, "-m", "scripts.replay"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return run("scripts.replay", STATE=str(cloud.state), **settings)
 
 
 def dead(cloud: Cloud) -> tuple[Hold, str]:

@@ -1,59 +1,46 @@
 """The simulation as a program: it finds holes, shows how to meet them again, and leaves nothing behind."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from local.state import State
-from tests.faults.cloud import PATH, ROOT
+from tests.support.commands import begin, run
 
+PROGRAM = "local.simulation"
+PATIENCE_S = 400.0
 START_PATIENCE_S = 120.0
-
-
-def begin(state: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`make simulate` with these arguments, in a folder of its own."""
-    settings = {name: value for name, value in os.environ.items() if name not in ("SEED", "STEPS", "SECONDS")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "local.simulation", "--state", str(state), *arguments],
-        cwd=ROOT,
-        env=settings | {"PYTHONPATH": PATH},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def test_two_hundred_steps_break_no_promise(tmp_path: Path) -> None:
     """Whatever the steps of a fixed seed come to, every promise holds; and the report says how much was tried."""
-    simulation = begin(tmp_path, "--seed", "suite", "--steps", "200")
-    said, _ = simulation.communicate(timeout=400)
+    simulation = run(PROGRAM, "--state", tmp_path, "--seed", "suite", "--steps", 200, timeout=PATIENCE_S)
 
     report = json.loads((tmp_path / "simulation-report.json").read_text())
-    assert simulation.returncode == 0, said
+    assert simulation.returncode == 0, simulation.stdout + simulation.stderr
     assert report["steps"] >= 200
     assert report["violations"] == 0
 
 
 def test_a_hole_is_found(tmp_path: Path) -> None:
     """Where seats are held without being counted first, the simulation says so within a hundred steps."""
-    simulation = begin(tmp_path, "--guards", "--only", "counted before more is held", "--seed", "suite")
-    said, _ = simulation.communicate(timeout=400)
+    guard = "counted before more is held"
+    simulation = run(
+        PROGRAM, "--state", tmp_path, "--guards", "--only", guard, "--seed", "suite", timeout=PATIENCE_S
+    )
 
     (row,) = json.loads((tmp_path / "simulation-guards.json").read_text())["guards"]
-    assert simulation.returncode == 0, said
+    assert simulation.returncode == 0, simulation.stdout + simulation.stderr
     assert row["broken"].startswith("slot sells what it has")
     assert row["steps"] <= 100
 
 
 def test_an_interrupted_simulation_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C in the middle of it takes the whole cloud down."""
-    simulation = begin(tmp_path, "--seed", "suite", "--seconds", "600")
+    simulation = begin(PROGRAM, "--state", tmp_path, "--seed", "suite", "--seconds", 600)
     state = State(tmp_path / "simulation")
     give_up_at = time.monotonic() + START_PATIENCE_S
     while state.stack() is None:
@@ -73,7 +60,6 @@ def test_an_interrupted_simulation_leaves_no_process(tmp_path: Path) -> None:
 @pytest.mark.timeout(7200)
 def test_every_hole_is_found(tmp_path: Path) -> None:
     """Each guard that is switched off in turn is missed within some thousand steps."""
-    simulation = begin(tmp_path, "--guards", "--seed", "suite")
-    said, _ = simulation.communicate(timeout=7200)
+    simulation = run(PROGRAM, "--state", tmp_path, "--guards", "--seed", "suite", timeout=7200)
 
-    assert simulation.returncode == 0, said
+    assert simulation.returncode == 0, simulation.stdout + simulation.stderr

@@ -3,25 +3,23 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
 
 from local.child import free_port
 from tests.emulator_process import eventually
-from tests.faults.cloud import PATH, ROOT
+from tests.support.commands import begin
 
 
 def test_a_database_killed_when_the_cloud_is_ready_comes_back(tmp_path: Path) -> None:
     """stack.json is there: from now on what dies is started again, and takes nothing with it."""
     file = tmp_path / "state/stack.json"
-    command = [sys.executable, "-m", "local", "up", "--no-detach", "--emulator", "--schedules", "off"]
-    command += ["--port", str(free_port()), "--state", str(file.parent)]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": PATH}, stdout=subprocess.DEVNULL
-    ) as cloud:
+    cloud = begin(
+        "local", "up", "--no-detach", "--emulator", "--schedules", "off", "--port", free_port(),
+        "--state", file.parent,
+    )  # fmt: skip
+    with cloud:
         try:
             while not file.exists():
                 assert cloud.poll() is None

@@ -1,15 +1,14 @@
 """The demo says what is true: it ends well where every promise holds, and badly where one does not."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.commands import run
+
 SECONDS = 400  # half a minute where nothing else runs
 # The check that a slot has room, and the constraint that stands behind it: off for the one chair.
 SEATS = """
@@ -47,25 +46,7 @@ NEWLY_BROKEN = {
 
 def demo(state: Path, *more: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """The demo with a small crowd: how it ended and what it reported."""
-    command = [
-        sys.executable,
-        "-m",
-        "local.demo",
-        "--state",
-        str(state),
-        "--buyers",
-        "60",
-        "--seed",
-        "test",
-        *more,
-    ]
-    packages = os.pathsep.join(
-        str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe")
-    )
-    ended = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": packages}, capture_output=True, text=True,
-        timeout=SECONDS, check=False,
-    )  # fmt: skip
+    ended = run("local.demo", "--state", state, "--buyers", 60, "--seed", "test", *more, timeout=SECONDS)
     return ended, json.loads((state / "demo-report.json").read_text())
 
 

@@ -3,25 +3,12 @@
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import stripe
 
-from tests.emulator_process import SECRET_KEY, Emulator, emulator
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with emulator(tmp_path_factory.mktemp("stripe")) as started:
-        yield started
-
-
-@pytest.fixture
-def client(running: Emulator) -> stripe.StripeClient:
-    running.faults()
-    return running.client()
+from tests.emulator_process import SECRET_KEY, Emulator
 
 
 def new_intent(client: stripe.StripeClient, **more: Any) -> stripe.PaymentIntent:

@@ -1,32 +1,13 @@
 """Payments whose money comes later, or not: bank debits and vouchers, by intent and by hosted session."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import stripe
 
-from tests.emulator_process import Emulator, emulator, eventually
+from tests.emulator_process import Emulator, eventually
 
 _TYPES = ["card", "sepa_debit", "us_bank_account", "boleto", "oxxo", "konbini"]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with emulator(tmp_path_factory.mktemp("stripe")) as started:
-        yield started
-
-
-@pytest.fixture
-def running(shared: Emulator) -> Emulator:
-    """The emulator, where nothing ends before a test says so."""
-    shared.faults(settle_s=3600)
-    return shared
-
-
-@pytest.fixture
-def client(running: Emulator) -> stripe.StripeClient:
-    return running.client()
 
 
 def confirmed(client: stripe.StripeClient, method: str, currency: str = "eur") -> stripe.PaymentIntent:

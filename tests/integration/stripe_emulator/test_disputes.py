@@ -1,29 +1,9 @@
 """Disputes as the emulator's API tells of them: chargebacks, inquiries, and what becomes of them."""
 
-from collections.abc import Iterator
-
 import pytest
 import stripe
 
-from tests.emulator_process import Emulator, emulator, eventually
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with emulator(tmp_path_factory.mktemp("stripe")) as started:
-        yield started
-
-
-@pytest.fixture
-def running(shared: Emulator) -> Emulator:
-    """The emulator, where nothing ends before a test says so."""
-    shared.faults(settle_s=3600)
-    return shared
-
-
-@pytest.fixture
-def client(running: Emulator) -> stripe.StripeClient:
-    return running.client()
+from tests.emulator_process import Emulator, eventually
 
 
 def paid(client: stripe.StripeClient, card: str = "pm_card_visa") -> stripe.PaymentIntent:

@@ -1,6 +1,5 @@
 """Idempotency keys and faulted answers, as a client that retries meets them."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -8,22 +7,10 @@ import pytest
 import requests
 import stripe
 
-from tests.emulator_process import SECRET_KEY, Emulator, emulator
+from tests.emulator_process import SECRET_KEY, Emulator
 
 _PATH = "/v1/payment_intents"
 _FORM = "amount=2500&currency=eur&metadata[order]=7"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with emulator(tmp_path_factory.mktemp("stripe")) as started:
-        yield started
-
-
-@pytest.fixture
-def running(shared: Emulator) -> Emulator:
-    shared.faults()
-    return shared
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Refunds that take their time, fail, or are made by a person in the dashboard."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +7,6 @@ import pytest
 import stripe
 
 from tests.emulator_process import Emulator, emulator, eventually
-
-_LATER = 3600
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with emulator(tmp_path_factory.mktemp("stripe")) as started:
-        yield started
-
-
-@pytest.fixture
-def running(shared: Emulator) -> Emulator:
-    """The emulator, where nothing ends before a test says so."""
-    shared.faults(settle_s=_LATER)
-    return shared
-
-
-@pytest.fixture
-def client(running: Emulator) -> stripe.StripeClient:
-    return running.client()
 
 
 def paid(client: stripe.StripeClient, card: str = "pm_card_visa") -> stripe.PaymentIntent:
@@ -105,7 +84,7 @@ def test_refunds_end_by_themselves(
 def test_what_is_pending_survives_a_kill(tmp_path: Path) -> None:
     """Killed while a refund is pending and started again, the emulator ends it in its time."""
     with emulator(tmp_path) as first:
-        first.faults(settle_s=_LATER)
+        first.faults(settle_s=3600)
         intent = paid(first.client(), "pm_card_pendingRefund")
         refund = first.client().v1.refunds.create({"payment_intent": intent.id})
         first.kill()
