@@ -4,9 +4,6 @@
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 python := .venv/bin/python
-# Settings given to make reach the programs as environment variables, whichever way they were given.
-export PORT STATE DETACH SCHEDULES RATE_LIMITS LOCAL_ENVIRONMENTS SEED SECONDS MINUTES STEPS REPLAY GUARDS PYTHON
-export EVENT STATUS TYPE SINCE DRY_RUN ADMIN_URL ADMIN_TOKEN EMAIL HEAD ID
 export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help env env-local demo chaos simulate fuzz load nightly test test-long sam-local engine up down invoke replay redrive migrate trace verify-audit export forget bench screenshots openapi check format lock build clean

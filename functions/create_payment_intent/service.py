@@ -30,7 +30,7 @@ from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswere
 from stripe_gateway.gateway import StripeGateway, StripePayment, load_sdk
 
 load_sdk()
-# Longer than this function may run (12 s): whoever finds the lease over knows that its owner is gone.
+# As long as this function may run (12 s): whoever finds the lease over knows that its owner is gone.
 LEASE = timedelta(seconds=12)
 # https://docs.stripe.com/error-codes: what Stripe says of an amount that it will not charge.
 AMOUNT_CODES = frozenset(

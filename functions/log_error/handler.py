@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runtime.answers import Answer
 
 # A known error is counted however often it comes; of new ones an address has so many (`service`).
-app = HttpFunction(max_body_bytes=64 * 1024, limited=False)
+app = HttpFunction(limited=False)
 
 
 @app.post("/")

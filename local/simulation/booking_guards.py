@@ -12,7 +12,7 @@ BOOKING_GUARDS = (
     ),
     Guard(
         "credits are locked before they are counted",
-        {"take_credits": [("PERFORM 1 FROM user_credits WHERE user_id = p_user_id FOR NO KEY UPDATE;", "")]},
+        {"take_credits": [("WHERE user_id = p_user_id FOR NO KEY UPDATE;", "WHERE user_id = p_user_id;")]},
         constraints=CREDIT_CHECKS,
     ),
     Guard(

@@ -1,4 +1,5 @@
--- Holding seats and letting them go. Lock order everywhere: payment, reservation, then slots by id.
+-- Holding seats and letting them go. Lock order everywhere: customer, payment, reservation, credits, then slots by id
+-- (docs/decisions/0004).
 
 -- What could be held now: what is neither held nor sold, and what is held by holds that are over and have no payment
 -- open (those come back the moment somebody wants them).

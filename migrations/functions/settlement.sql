@@ -332,7 +332,8 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- An event whose effects were rolled back: the next delivery does it again, or reconciliation after a pause that doubles.
--- After twelve tries, a day and more, it is dead: a person has to look. Answers failed or dead.
+-- After twelve tries, most of a day, it is dead: a person has to look. Answers failed or dead; NULL where this was no try:
+-- a message of the inbox comes every few minutes, before the event's time as well, and when it is dead.
 CREATE OR REPLACE FUNCTION fail_webhook_event(
     p_event_id text, p_event_type text, p_payload jsonb, p_request_id text, p_reason text, p_error text
 ) RETURNS text
@@ -350,6 +351,8 @@ LANGUAGE sql AS $$
         last_error = excluded.last_error, payment_id = coalesce(e.payment_id, excluded.payment_id),
         next_attempt_at = CASE WHEN e.attempts < 11
             THEN now() + least(interval '1 minute' * 2 ^ e.attempts, interval '6 hours') END
-    WHERE e.status IN ('received', 'parked', 'failed', 'dead')
+    WHERE e.status IN ('received', 'parked', 'failed', 'dead') AND NOT (
+        e.status IN ('failed', 'dead') AND (e.next_attempt_at > now()) IS NOT FALSE
+        AND nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'actor_id' IS NOT DISTINCT FROM 'webhook-inbox')
     RETURNING status
 $$;

@@ -130,14 +130,8 @@ def currency(code: str) -> Currency:
         raise UnknownCurrency(UnknownCurrency.__doc__) from None
 
 
-def is_chargeable(amount: int, code: str) -> bool:
-    """Whether Stripe can charge this amount, in minor units; UnknownCurrency for an unknown code."""
-    limits = currency(code)
-    return limits.minimum_amount <= amount <= limits.maximum_amount and amount % limits.step == 0
-
-
 def chargeable_limits() -> dict[str, list[int]]:
-    """The rule of `is_chargeable` as plain values: code -> [minimum, maximum, step], in minor units.
+    """What Stripe can charge, in minor units: code -> [minimum, maximum, step].
 
     For the SQL functions, which get it as one JSON argument and so need no second table.
     """

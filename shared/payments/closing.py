@@ -1,6 +1,5 @@
 """Ending a payment that is open at Stripe, so that its hold's seats can go: never before Stripe has agreed."""
 
-import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -12,12 +11,12 @@ from domain.payment import Action
 from payments.creating import create_at_stripe
 from payments.settling import funds_window, settle
 from runtime.kill_points import kill_point
+from runtime.observability import logger
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway, StripePayment
 
-logger = logging.getLogger("payments")
-
-# Longer than a close can take: looking, creating again and cancelling, each at its slowest.
+# As long as a close takes: looking, creating again and cancelling. One that Stripe makes slower still finds its lease taken
+# over, and what it then writes is written by nobody: the attempt's number is no longer its own.
 CLOSE_LEASE = timedelta(seconds=45)
 # A kept hold is asked about again after this.
 KEEP_FOR = timedelta(seconds=30)

@@ -10,7 +10,8 @@ from runtime.failures import report_failure, report_held_back
 from runtime.observability import count, invocation, logger, named_after
 from runtime.settings import MissingSetting, renew_secrets
 
-# What a run keeps back: the slowest batch that it may have begun just before (Stripe, three tries, twice), and its answer.
+# What a run keeps back for the batch that it may have begun just before, and its answer. A batch that Stripe makes slower
+# still is cut off by the function's deadline, and done again by the next run.
 RESERVE_SECONDS = 20.0
 
 

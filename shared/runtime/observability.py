@@ -28,12 +28,11 @@ def _serialized(line: dict[str, Any]) -> str:
 logger = Logger(json_serializer=_serialized, serialize_stacktrace=False)
 metrics = Metrics()
 
-# The layers log through the standard library; their lines leave by the same door and with the same ids.
-for _name in ("database", "payments"):
-    _child = logging.getLogger(_name)
-    _child.handlers = [logger.registered_handler]
-    _child.setLevel(logger.log_level)
-    _child.propagate = False
+# The database's layer logs through the standard library; its lines leave by the same door and with the same ids.
+_layer = logging.getLogger("database")
+_layer.handlers = [logger.registered_handler]
+_layer.setLevel(logger.log_level)
+_layer.propagate = False
 
 
 def identify(**ids: str | None) -> None:

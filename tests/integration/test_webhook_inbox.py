@@ -193,6 +193,28 @@ def test_what_failed_comes_again_by_itself(app: App, inbox: Inbox) -> None:
     assert app.counts(slot) == (0, 1, 0, 1)
 
 
+def test_a_message_before_its_events_time_is_no_attempt(app: App, inbox: Inbox, logs: Logs) -> None:
+    """It comes every few minutes: the event's twelve tries last as long as without it, and it dies once."""
+    event = paid(app.payment(app.hold(app.slot())))
+    app.rows("ALTER FUNCTION notify(text, uuid, uuid, uuid, text, bigint) RENAME TO notify_away")
+    inbox.put(event)
+    records = inbox.receive()
+
+    def come() -> tuple[str, int]:
+        app.handler("webhook-inbox")({"Records": records}, Context())
+        ((status, attempts),) = app.rows("SELECT status, attempts FROM webhook_events_log")
+        return status, attempts
+
+    assert [come() for _ in range(14)] == [("failed", 1)] * 14
+    app.rows("UPDATE webhook_events_log SET next_attempt_at = now() - interval '1 second'")
+    assert [come(), come()] == [("failed", 2)] * 2
+    app.rows("UPDATE webhook_events_log SET next_attempt_at = now() - interval '1 second', attempts = 11")
+    assert [come() for _ in range(3)] == [("dead", 12)] * 3
+    assert sum("WebhookDead" in document for document in logs.metrics()) == 1
+    app.rows("ALTER FUNCTION notify_away(text, uuid, uuid, uuid, text, bigint) RENAME TO notify")
+    assert come()[0] == "processed"
+
+
 def test_while_the_database_is_away_a_batch_fails_fast(app: App, inbox: Inbox) -> None:
     """Ten messages take no longer than the one that finds out, and all of them come again."""
     inbox.put(*(paid_nobody() for _ in range(10)))

@@ -128,7 +128,7 @@ def test_a_forbidden_import_is_found(package: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("package", "source"),
     [
-        ("domain", "import decimal\nfrom domain.errors import Refusal\nfrom . import errors"),
+        ("domain", "import decimal\nfrom domain.refusals import Refusal\nfrom . import errors"),
         ("database", "import psycopg.rows\nfrom domain import errors"),
         ("functions.reservations", "from functions.reservations import service\nfrom . import requests"),
         (

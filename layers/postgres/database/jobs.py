@@ -22,5 +22,5 @@ def forget_old_idempotency_keys(conn: Connection) -> None:
 
 
 def forget_old_rate_limits(conn: Connection) -> None:
-    """Drops what was counted in hours that are over."""
+    """Drops what was counted in minutes and hours that are over."""
     conn.execute("SELECT forget_old_rate_limits()")

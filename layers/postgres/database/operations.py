@@ -78,7 +78,7 @@ def count_by_status(conn: Connection) -> dict[str, Any]:
 
 
 def count_invariant_violations(conn: Connection) -> int:
-    """How many promises are broken, and where: 0."""
+    """How often a promise is broken at this moment; 0 where all hold."""
     return call(conn, "SELECT count(*) FROM invariant_violations")
 
 
