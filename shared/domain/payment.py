@@ -98,7 +98,8 @@ def reason_to_quarantine(
         return "currency"
     if seen.amount != payment.amount:
         return "amount"
-    if 0 < seen.captured_amount != payment.amount:
+    says_paid = seen.status == "succeeded" or seen.captured_amount > 0
+    if says_paid and seen.captured_amount != payment.amount:
         return "amount-received"
     return None
 

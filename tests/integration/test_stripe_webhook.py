@@ -228,6 +228,8 @@ GATES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("currency", {"currency": "EUR"}, {}),
     ("currency", {"currency": None}, {}),
     ("amount-received", {"amount_received": 4499}, {}),
+    ("amount-received", {"amount_received": 0}, {}),
+    ("amount-received", {"amount_received": None}, {}),
     ("livemode", {}, {"livemode": True}),
     ("account", {}, {"account": "acct_theirs"}),
     ("account", {}, {"account": 17}),
@@ -257,12 +259,13 @@ def test_what_cannot_be_our_payment_is_quarantined(
 
 
 @pytest.mark.parametrize("missing", ["amount_received", "amount", "currency"])
-def test_a_success_without_its_figures_is_never_booked(app: App, missing: str) -> None:
-    """What does not say how much was received is no proof that anything was."""
+def test_a_success_without_its_figures_is_quarantined(app: App, logs: Logs, missing: str) -> None:
+    """What does not say how much was received is no proof that anything was: a person looks at Stripe."""
     slot = app.slot()
     event = paid(app.payment(app.hold(slot)))
     del event["data"]["object"][missing]
-    app.outcome(event)
+    assert app.outcome(event) == "quarantined"
+    assert "WebhookNeedsPerson" in logs.counted()
     assert app.count("bookings") == 0
     assert app.status_counts() == {"active": 1}
 

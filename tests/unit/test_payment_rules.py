@@ -120,6 +120,8 @@ def test_asking_about_a_payment_of_which_all_is_known_tells_nothing_new(
         ({"amount": 4501}, "amount"),
         ({"captured_amount": 4499}, "amount-received"),
         ({"captured_amount": 4501}, "amount-received"),
+        ({"captured_amount": 0}, "amount-received"),
+        ({"captured_amount": -1}, "amount-received"),
         ({"captured_amount": 0, "status": "processing"}, None),
     ],
 )
