@@ -15,6 +15,7 @@ os.environ.update(
 )
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from local.postgres import PostgresServer
 from tests.emulator_process import Emulator, emulator
@@ -22,6 +23,10 @@ from tests.support.app import App
 from tests.support.http_watch import HttpWatch, watching_http
 from tests.support.logs import Logs, capturing
 from tests.support.postgres import NEWEST, Servers, database_of_its_own, in_memory
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("holdfast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("holdfast")
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ BOOKING_GUARDS = (
     ),
     Guard(
         "one key is one grant",
-        {"grant_credits": [("IF NOT FOUND THEN", "IF false THEN")]},
+        {"grant_credits": [("EXIT WHEN FOUND;", "EXIT;")]},
     ),
     Guard(
         "credits come back once",

@@ -106,7 +106,8 @@ BEGIN
             -- Before a payment is closed for nothing.
             WHEN p_method = 'credits' AND credits_left(p_user_id) < v_credits THEN 'insufficient-credits'
             -- Somebody is at Stripe with the payment, or has written it while this call waited for the hold.
-            WHEN v_hold.payment_id IS NOT NULL AND (v_payment.id IS NULL OR v_payment.lease_until > v_now)
+            WHEN v_hold.payment_id IS NOT NULL AND (v_payment.id IS NULL OR (
+                v_payment.lease_until > v_now AND (v_payment.lease_owner = p_booking_id::text) IS NOT TRUE))
                 THEN 'request-in-progress'
         END;
         IF v_refused IS NOT NULL THEN
@@ -115,7 +116,8 @@ BEGIN
         IF v_hold.payment_id IS NOT NULL THEN
             UPDATE ticket_reservations SET closing_at = coalesce(closing_at, v_now), closing_as = 'completed'
             WHERE id = p_reservation_id;
-            UPDATE payment_intents_log SET attempt = attempt + 1, lease_until = v_now + p_lease
+            UPDATE payment_intents_log
+            SET attempt = attempt + 1, lease_until = v_now + p_lease, lease_owner = p_booking_id
             WHERE id = v_payment.id;
             RETURN jsonb_build_object('outcome', 'close', 'payment', payment_view(v_payment.id));
         END IF;

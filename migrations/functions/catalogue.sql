@@ -109,7 +109,9 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_offering offerings;
 BEGIN
-    SELECT * INTO v_offering FROM offerings WHERE slug = p_slug FOR UPDATE;
+    -- No stronger: whoever has a slot and sells it there names the offering, and would wait for this while this waits for
+    -- the slot.
+    SELECT * INTO v_offering FROM offerings WHERE slug = p_slug FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN jsonb_build_object('outcome', 'unknown-offering');
     ELSIF v_offering.version <> p_version THEN

@@ -60,7 +60,7 @@ $$;
 CREATE OR REPLACE FUNCTION cancelled_answer(p_booking_id uuid) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
     SELECT booking_answer(b.id)::jsonb || jsonb_strip_nulls(jsonb_build_object(
-        'returned_credits', nullif(b.credits * b.refundable_percent / 100, 0),
+        'returned_credits', nullif(b.credits::bigint * b.refundable_percent / 100, 0),
         'refund', (
             SELECT jsonb_build_object('id', f.id, 'amount', f.amount, 'currency', b.currency, 'status', f.status)
             FROM refunds f WHERE f.payment_id = b.payment_id AND f.reason = 'booking-cancelled'
@@ -91,14 +91,15 @@ BEGIN
     END IF;
     v_percent := refund_percent(v_booking, p_policy);
     IF v_booking.payment_method = 'pay_now' THEN
-        v_step := p_chargeable -> v_booking.currency ->> 2;
+        -- One that Stripe has given up is not charged any more, and still goes back.
+        v_step := coalesce(p_chargeable -> v_booking.currency ->> 2, '1');
         v_amount := least(
             v_booking.amount * v_percent / 100 / v_step * v_step, refundable_amount(v_booking.payment_id));
         IF v_amount > 0 THEN
             PERFORM request_refund(v_booking.payment_id, v_amount, 'booking-cancelled');
         END IF;
     ELSIF v_booking.payment_method = 'credits' THEN
-        v_credits := v_booking.credits * v_percent / 100;
+        v_credits := v_booking.credits::bigint * v_percent / 100;
         IF v_credits > 0 THEN
             PERFORM return_credits(p_booking_id, v_credits, 'booking-cancelled');
         END IF;

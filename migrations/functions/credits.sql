@@ -78,16 +78,18 @@ DECLARE
     v_refused jsonb;
     v_answer text;
 BEGIN
-    -- A second call under the key waits here for the first one's end.
-    INSERT INTO idempotency_keys (scope, key, request_hash, lease_until) VALUES (v_scope, p_key, p_request_hash, now())
-    ON CONFLICT (scope, key) DO NOTHING;
-    IF NOT FOUND THEN
+    LOOP
+        -- A second call under the key waits here for the first one's end.
+        INSERT INTO idempotency_keys (scope, key, request_hash, lease_until)
+        VALUES (v_scope, p_key, p_request_hash, now()) ON CONFLICT (scope, key) DO NOTHING;
+        EXIT WHEN FOUND;
         SELECT * INTO v_known FROM idempotency_keys WHERE scope = v_scope AND key = p_key;
+        CONTINUE WHEN NOT FOUND;  -- forgotten between the two, because it was old: it is new again
         IF v_known.request_hash <> p_request_hash THEN
             RETURN jsonb_build_object('outcome', 'idempotency-key-reused');
         END IF;
         RETURN jsonb_build_object('outcome', 'replayed', 'answer', v_known.answer);
-    END IF;
+    END LOOP;
     IF p_delta < 0 THEN
         IF NOT take_credits(p_user_id, -p_delta, 'deduct', NULL, p_reason) THEN
             v_refused := jsonb_build_object('outcome', 'insufficient-credits');
@@ -116,8 +118,8 @@ BEGIN
 END
 $$;
 
--- Writes off what remains of up to p_limit grants that have expired; answers how many credits that were. A user whose
--- credits somebody is at work on has their turn in the next run.
+-- Writes off what remains of up to p_limit grants that have expired; answers how many credits that were (2147483647: so many,
+-- or more). A user whose credits somebody is at work on has their turn in the next run.
 CREATE OR REPLACE FUNCTION expire_credits(p_limit integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -136,7 +138,7 @@ BEGIN
         WHERE user_id = ANY (v_users) AND remaining > 0 AND expires_at <= now()
         RETURNING delta
     )
-    SELECT coalesce(-sum(delta), 0) INTO v_expired FROM expired;
+    SELECT least(coalesce(-sum(delta), 0), 2147483647) INTO v_expired FROM expired;
     RETURN v_expired;
 END
 $$;

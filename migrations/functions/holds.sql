@@ -180,12 +180,6 @@ BEGIN
     IF cardinality(v_expired) > 0 THEN
         PERFORM release_holds(v_expired, 'expired');
     END IF;
-    IF NOT slots_have(p_items) THEN
-        IF v_new_customer THEN
-            DELETE FROM customers WHERE id = v_customer;
-        END IF;
-        RETURN sold_out(v_slots);
-    END IF;
     -- What was read before the locks may have changed in the wait for them.
     SELECT CASE
         WHEN count(*) < cardinality(v_slots) THEN 'unknown-slot'
@@ -198,6 +192,12 @@ BEGIN
             DELETE FROM customers WHERE id = v_customer;
         END IF;
         RETURN jsonb_build_object('outcome', v_outcome);
+    END IF;
+    IF NOT slots_have(p_items) THEN
+        IF v_new_customer THEN
+            DELETE FROM customers WHERE id = v_customer;
+        END IF;
+        RETURN sold_out(v_slots);
     END IF;
 
     -- Time is read after the last lock, so that a wait does not shorten the hold; nobody holds past the beginning.

@@ -109,7 +109,7 @@ LEFT JOIN disputed d ON d.payment_id = b.payment_id
 WHERE b.cancelled_at IS NOT NULL AND (
     (b.payment_id IS NOT NULL AND d.taken IS NOT TRUE AND coalesce(f.failed, 0) = 0
         AND b.amount * b.refundable_percent / 100 - coalesce(f.due, 0) >= 100)
-    OR b.credits * b.refundable_percent / 100 <> (
+    OR b.credits::bigint * b.refundable_percent / 100 <> (
         SELECT coalesce(sum(delta), 0) FROM credit_entries WHERE booking_id = b.id AND kind = 'return')
 )
 UNION ALL

@@ -79,7 +79,8 @@ BEGIN
             THEN 'reservation-expired'
         WHEN v_hold.amount = 0 THEN 'nothing-to-pay'
         WHEN v_hold.amount <> p_expected_amount OR v_hold.currency <> p_expected_currency THEN 'amount-mismatch'
-        WHEN v_payment.id <> p_payment_id AND v_payment.lease_until > v_now THEN 'request-in-progress'
+        WHEN (v_payment.lease_owner = p_payment_id::text) IS NOT TRUE AND v_payment.lease_until > v_now
+            THEN 'request-in-progress'
         -- It is being booked by other means, once its payment is closed; if that comes to nothing, it can be paid again.
         WHEN v_hold.closing_as = 'completed' THEN 'request-in-progress'
         WHEN v_payment.mode <> p_mode THEN 'payment-in-progress'
@@ -99,14 +100,16 @@ BEGIN
 
     IF v_payment.id IS NULL THEN
         INSERT INTO payment_intents_log (
-            id, reservation_id, mode, idempotency_key, amount, currency, parameters, lease_until
+            id, reservation_id, mode, idempotency_key, amount, currency, parameters, lease_until, lease_owner
         ) VALUES (
             p_payment_id, p_reservation_id, p_mode, 'payment:' || p_payment_id || ':1', v_hold.amount,
-            v_hold.currency, p_parameters, v_now + p_lease
+            v_hold.currency, p_parameters, v_now + p_lease, p_payment_id
         ) RETURNING * INTO v_payment;
         v_outcome := 'create';
     ELSE
-        UPDATE payment_intents_log SET attempt = attempt + 1, lease_until = v_now + p_lease WHERE id = v_payment.id;
+        UPDATE payment_intents_log
+        SET attempt = attempt + 1, lease_until = v_now + p_lease, lease_owner = p_payment_id
+        WHERE id = v_payment.id;
         v_outcome := CASE
             WHEN coalesce(v_payment.payment_intent_id, v_payment.checkout_session_id) IS NULL THEN 'create'
             ELSE 'fetch'
@@ -197,6 +200,7 @@ $$;
 CREATE OR REPLACE FUNCTION begin_close(p_reservation_id uuid, p_as text, p_lease interval) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_call constant text := nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'request_id';
     v_payment payment_intents_log;
     v_hold ticket_reservations;
     v_now timestamptz;
@@ -223,10 +227,11 @@ BEGIN
     UPDATE ticket_reservations
     SET closing_at = coalesce(closing_at, v_now), closing_as = p_as
     WHERE id = p_reservation_id;
-    IF v_payment.id IS NULL OR v_payment.lease_until > v_now THEN
+    IF v_payment.id IS NULL OR (v_payment.lease_until > v_now AND (v_payment.lease_owner = v_call) IS NOT TRUE) THEN
         RETURN jsonb_build_object('outcome', 'in-progress');
     END IF;
-    UPDATE payment_intents_log SET attempt = attempt + 1, lease_until = v_now + p_lease WHERE id = v_payment.id;
+    UPDATE payment_intents_log SET attempt = attempt + 1, lease_until = v_now + p_lease, lease_owner = v_call
+    WHERE id = v_payment.id;
     RETURN jsonb_build_object('outcome', 'close', 'payment', payment_view(v_payment.id));
 END
 $$;
@@ -259,7 +264,8 @@ BEGIN
     WHERE id = ANY (v_holds) AND status = 'active' AND closing_at IS NULL;
     RETURN QUERY
         WITH claimed AS (
-            UPDATE payment_intents_log SET attempt = attempt + 1, lease_until = clock_timestamp() + p_lease
+            UPDATE payment_intents_log
+            SET attempt = attempt + 1, lease_until = clock_timestamp() + p_lease, lease_owner = NULL
             WHERE id = ANY (v_payments) AND reservation_id = ANY (v_holds)
             RETURNING id, attempt
         )

@@ -346,11 +346,15 @@ LANGUAGE sql AS $$
         payment_of_event(p_payload), p_request_id, now() + interval '1 minute'
     )
     ON CONFLICT (event_id) DO UPDATE SET
-        status = CASE WHEN e.attempts >= 11 THEN 'dead' ELSE 'failed' END,
-        attempts = e.attempts + 1, deliveries = e.deliveries + excluded.deliveries, reason = excluded.reason,
+        -- To look whether its payment is there by now was no failure.
+        status = CASE WHEN e.attempts >= 11 AND e.status <> 'parked' THEN 'dead' ELSE 'failed' END,
+        attempts = CASE WHEN e.status = 'parked' THEN 1 ELSE e.attempts + 1 END,
+        deliveries = e.deliveries + excluded.deliveries, reason = excluded.reason,
         last_error = excluded.last_error, payment_id = coalesce(e.payment_id, excluded.payment_id),
-        next_attempt_at = CASE WHEN e.attempts < 11
-            THEN now() + least(interval '1 minute' * 2 ^ e.attempts, interval '6 hours') END
+        next_attempt_at = CASE
+            WHEN e.status = 'parked' THEN now() + interval '1 minute'
+            WHEN e.attempts < 11 THEN now() + least(interval '1 minute' * 2 ^ e.attempts, interval '6 hours')
+        END
     WHERE e.status IN ('received', 'parked', 'failed', 'dead') AND NOT (
         e.status IN ('failed', 'dead') AND (e.next_attempt_at > now()) IS NOT FALSE
         AND nullif(current_setting('holdfast.context', true), '')::jsonb ->> 'actor_id' IS NOT DISTINCT FROM 'webhook-inbox')

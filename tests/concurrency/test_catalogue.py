@@ -1,7 +1,8 @@
 """The catalogue is changed while buyers hold: what a hold has read before its locks may be old when it has them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -63,8 +64,10 @@ def test_control_without_the_slots_lock_it_gets_less_than_is_held(shop: Shop) ->
 # A hold that has looked, and waits.
 
 
-def held_across(shop: Shop, slot: UUID, change: Callable[[], object]) -> dict[str, Any] | Exception:
-    """What becomes of a hold of one unit while whose wait for its customer's row `change` is made."""
+def held_across(
+    shop: Shop, slots: Iterable[UUID], change: Callable[[], object]
+) -> dict[str, Any] | Exception:
+    """What becomes of a hold of one unit of each while whose wait for its customer's row `change` is made."""
     email = shop.buyer()
     shop.rows("INSERT INTO customers (email, name) VALUES (%s, 'Ada')", email)
 
@@ -77,7 +80,7 @@ def held_across(shop: Shop, slot: UUID, change: Callable[[], object]) -> dict[st
 
     def hold() -> dict[str, Any]:
         eventually(lambda: locked)
-        return shop.hold({slot: 1}, email=email)
+        return shop.hold(dict.fromkeys(slots, 1), email=email)
 
     locked: list[str] = []
     changed, answer = shop.all_at_once([let_go_after_the_change, hold])
@@ -95,7 +98,7 @@ def put(shop: Shop, **changes: object) -> None:
 def test_no_hold_has_one_currency_and_the_price_of_another(shop: Shop) -> None:
     """It is told to try again, and then costs what the offering costs."""
     slot = shop.slot(units=2)
-    answer = held_across(shop, slot, lambda: put(shop))
+    answer = held_across(shop, [slot], lambda: put(shop))
     assert isinstance(answer, dict)
     assert answer["outcome"] == "lock-timeout"
     assert shop.hold({slot: 1})["outcome"] == "held"
@@ -108,14 +111,14 @@ def test_control_without_a_second_look_a_hold_is_of_two_currencies(shop: Shop) -
         shop.owner_url, "reserve_tickets", ("WHEN bool_or(o.currency <> v_currencies[1])", "WHEN false")
     )
     slot = shop.slot(units=2)
-    held_across(shop, slot, lambda: put(shop))
+    held_across(shop, [slot], lambda: put(shop))
     assert shop.rows("SELECT amount, currency FROM ticket_reservations") == [(9900, "eur")]
 
 
 def test_what_is_retired_meanwhile_is_not_held(shop: Shop) -> None:
     """As if the buyer had come later."""
     slot = shop.slot(units=2)
-    answer = held_across(shop, slot, lambda: put(shop, currency="eur", retired=True))
+    answer = held_across(shop, [slot], lambda: put(shop, currency="eur", retired=True))
     assert isinstance(answer, dict)
     assert answer["outcome"] == "slot-closed"
 
@@ -126,17 +129,65 @@ def deleted(shop: Shop) -> None:
 
 def test_a_slot_that_is_deleted_meanwhile_is_unknown(shop: Shop) -> None:
     """Nothing is held of a slot that is gone, and nothing of the others."""
-    answer = held_across(shop, shop.slot(units=2), lambda: deleted(shop))
+    answer = held_across(shop, [shop.slot(units=2)], lambda: deleted(shop))
     assert isinstance(answer, dict)
     assert answer["outcome"] == "unknown-slot"
     assert shop.value("SELECT count(*) FROM ticket_reservations") == 0
 
 
+def test_a_slot_that_is_deleted_while_another_is_sold_out_is_unknown(shop: Shop) -> None:
+    """What is gone is not among what is left of a sale that is sold out."""
+    gone, full = shop.slot(units=1), shop.slot(units=1)
+
+    def change() -> None:
+        shop.rows("DELETE FROM slots WHERE id = %s", gone)
+        assert shop.hold({full: 1})["outcome"] == "held"
+
+    answer = held_across(shop, [gone, full], change)
+    assert isinstance(answer, dict)
+    assert answer["outcome"] == "unknown-slot"
+
+
 def test_control_without_a_second_look_a_slot_that_is_gone_is_no_refusal(shop: Shop) -> None:
     """Negative control: the hold goes on with slots that are not there."""
     rewrite_function(shop.owner_url, "reserve_tickets", ("WHEN count(*) < cardinality(v_slots) THEN 'unknown-slot'", "WHEN false THEN ''"))  # fmt: skip
-    answer = held_across(shop, shop.slot(units=2), lambda: deleted(shop))
+    answer = held_across(shop, [shop.slot(units=2)], lambda: deleted(shop))
     assert isinstance(answer, psycopg.errors.NotNullViolation)
+
+
+# A seller who has the slot, and an administrator who waits for it.
+
+
+def sold_while_deleted(shop: Shop) -> tuple[str, str]:
+    """What the buyer of the offering's one booking hears, and who deletes the offering meanwhile."""
+    slot = shop.slot(units=1)
+    hold = shop.hold({slot: 1})["id"]
+    shop.rows("UPDATE offerings SET pay_on_arrival = true")
+    with ThreadPoolExecutor() as pool, psycopg.connect(shop.app_url) as selling:
+        selling.execute("SELECT FROM slots WHERE id = %s FOR NO KEY UPDATE", [slot])
+        deleting = pool.submit(
+            lambda: call(shop.connection(), "SELECT delete_offering('concert', NULL)", [])["outcome"]
+        )
+        eventually(lambda: shop.waiting() == 1)
+        book = "SELECT book_reservation(%s, %s, 'pay_on_arrival', NULL, '1 second')"
+        booked = selling.execute(book, [uuid4(), hold]).fetchone()
+        selling.commit()
+        assert booked is not None
+        return booked[0]["outcome"], deleting.result()
+
+
+def test_who_deletes_an_offering_is_in_no_sellers_way(shop: Shop) -> None:
+    """The seller sells, and what has sales is retired."""
+    assert sold_while_deleted(shop) == ("booked", "retired")
+
+
+def test_control_with_a_stronger_lock_of_the_offering_they_deadlock(shop: Shop) -> None:
+    """Negative control: a booking names its offering, which must not wait for who has locked that and waits for the slot."""
+    rewrite_function(
+        shop.owner_url, "delete_offering", ("slug = p_slug FOR NO KEY UPDATE", "slug = p_slug FOR UPDATE")
+    )
+    with pytest.raises(psycopg.errors.DeadlockDetected):
+        sold_while_deleted(shop)
 
 
 # Two administrators.

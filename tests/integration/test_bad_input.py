@@ -18,7 +18,6 @@ from tests.support.stripe_events import encoded, event_of, intent
 # One database for all the examples of a test: each must leave it as it was.
 MANY = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 FEW = settings(MANY, max_examples=50)

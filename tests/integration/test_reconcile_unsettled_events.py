@@ -51,6 +51,25 @@ def test_a_parked_event_is_matched_when_its_row_appears(app: App, logs: Logs) ->
     assert reconcile(app) == NOTHING
 
 
+def test_a_parked_event_that_fails_has_all_of_its_tries(app: App) -> None:
+    """To have looked for its payment many times was no failure."""
+    payment = app.payment(app.hold(app.slot()))
+    event = event_of("payment_intent.succeeded", intent(payment.intent_id or "", 4500, "succeeded"))
+    app.rows("ALTER TABLE payment_intents_log DISABLE TRIGGER USER")
+    app.rows("UPDATE payment_intents_log SET payment_intent_id = NULL")
+    assert app.outcome(event) == "parked"
+    app.rows("UPDATE payment_intents_log SET payment_intent_id = %s", payment.intent_id)
+    app.rows("UPDATE webhook_events_log SET attempts = 30")
+    app.rows("ALTER FUNCTION notify(text, uuid, uuid, uuid, text, bigint) RENAME TO notify_away")
+    all_due(app)
+    reconcile(app)
+    assert event_row(app, event["id"])[:2] == ("failed", 1)
+    app.rows("ALTER FUNCTION notify_away(text, uuid, uuid, uuid, text, bigint) RENAME TO notify")
+    all_due(app)
+    reconcile(app)
+    assert event_row(app, event["id"])[:2] == ("processed", 2)
+
+
 @on_every_postgres
 def test_a_parked_event_is_tried_again_once_it_is_twice_as_old(app: App) -> None:
     """So that a new one is matched at once, and an old one does not keep every run busy."""

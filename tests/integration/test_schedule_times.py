@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.postgres import PostgresServer
@@ -138,7 +138,7 @@ def test_weekly_rules_make_every_time_and_no_other(query: Query, postgres_versio
     """Any zone, any rules, any year to come: each rule on each of its days but days off, at its wall time."""
     names = sorted(name for (name,) in query("SELECT name FROM pg_timezone_names"))
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40)
     @given(
         st.sampled_from(names) | st.sampled_from(ZONES),
         RULES,
