@@ -12,7 +12,7 @@ from uuid import UUID
 from bench.figures import Aim, Figure, Spread
 from bench.shop import Shop
 from bench.stand import ROOT, Stand
-from local.stack import PACKAGES
+from local.paths import PACKAGES
 
 CONNECTIONS = 32
 PROCESSES = 2
@@ -74,7 +74,7 @@ async def measure(stand: Stand, rounds: int, seconds: float) -> list[Figure]:
 def _through_database(stand: Stand, slot: UUID, seconds: float) -> list[float]:
     command = [sys.executable, "-m", "bench.callers", stand.app_url(), str(slot)]
     command += [str(CONNECTIONS // PROCESSES), str(time.time() + CONNECTING_S), str(seconds)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(PACKAGES)}
+    environment = os.environ | {"PYTHONPATH": PACKAGES}
     callers = [
         subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) for _ in range(PROCESSES)
     ]

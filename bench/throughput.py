@@ -21,7 +21,7 @@ from bench.stand import NOOP, ROOT, Stand
 from bench.warm import check
 from local.child import free_port, spawn
 from local.lambda_runtime.runtime import LambdaRuntime
-from local.stack import PACKAGES
+from local.paths import PACKAGES
 from local.supervision import port_answers
 from tests.emulator_process import WEBHOOK_SECRET
 
@@ -69,7 +69,7 @@ async def gunicorn(stand: Stand) -> AsyncGenerator[tuple[subprocess.Popen[bytes]
     """The server, its workers started."""
     port = free_port()
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(PACKAGES),
+        "PYTHONPATH": PACKAGES,
         "DATABASE_URL": stand.app_url(),
         "WEBHOOK_SECRET": WEBHOOK_SECRET,
     }

@@ -20,6 +20,7 @@ from local.examples import examples, free_slot
 from local.gateway import Gateway
 from local.journal import Journal
 from local.lambda_runtime.runtime import LambdaRuntime
+from local.paths import PACKAGES, ROOT
 from local.postgres import OWNER, PostgresServer
 from local.queues import run_queue_sources
 from local.schedules import run_schedules
@@ -30,8 +31,6 @@ from local.storefront import Storefront
 from local.supervision import Service, port_answers
 from local.template import Template, load_template
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = [str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe")]
 HOST = "127.0.0.1"
 HOUSEKEEPING_S = 0.2
 BEFOREHAND = 2  # processes of each function with a URL
@@ -175,7 +174,7 @@ class _Cloud:
     async def _start_service(self, name: str, command: Sequence[str]) -> None:
         log = self.logs / f"{name}.log"
         port = self.ports[name]
-        path = os.pathsep.join([*PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
 
         def begin() -> subprocess.Popen[bytes]:
             with log.open("ab") as output:

@@ -1,17 +1,16 @@
 """The storefront that this cloud serves: static files, and what its page has to know of Stripe."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from local.paths import ROOT
 from local.settings import Stripe
 from local.stripe_emulator.account import API_VERSION
 from local.stripe_emulator.cards import CARDS
 
-_ROOT = Path(__file__).resolve().parent.parent
-_PAGE = _ROOT / "local" / "page"
+_PAGE = ROOT / "local" / "page"
 _TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -41,7 +40,7 @@ class Storefront:
         }
         self._files = {
             "/": _PAGE / "index.html",
-            "/browser/holdfast.js": _ROOT / "browser" / "holdfast.js",
+            "/browser/holdfast.js": ROOT / "browser" / "holdfast.js",
             **{f"/page/{file.name}": file for file in _PAGE.iterdir()},
         }
 

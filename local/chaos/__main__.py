@@ -11,20 +11,20 @@ import sys
 from pathlib import Path
 from random import Random
 
-from local.chaos.kills import Traps
+from local.breakage.kills import Traps
 from local.chaos.outcome import broken_at, hard_enough, summary_of
 from local.chaos.siege import Siege
 from local.chaos.storm import Storm
 from local.child import free_port
-from local.demo.cloud import OwnCloud, cloud_of_its_own
-from local.demo.evidence import Finding, cut_short, findings
-from local.demo.ledger import Ledger
-from local.demo.programme import Programme
-from local.demo.report import Invocations, close
-from local.demo.stage import on_stage, through_proxy
-from local.demo.studio import CANCEL_POLICY
-from local.demo.studio_evidence import studio_findings
 from local.ending import exit_status
+from local.own_cloud import OwnCloud, cloud_of_its_own
+from local.sale.evidence import Finding, cut_short, findings
+from local.sale.ledger import Ledger
+from local.sale.programme import Programme
+from local.sale.report import Invocations, close
+from local.sale.stage import on_stage, through_proxy
+from local.sale.studio import CANCEL_POLICY
+from local.sale.studio_evidence import studio_findings
 
 SECONDS = 120.0
 SEATS = 20

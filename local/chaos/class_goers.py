@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 
-from local.demo.members import Member, Visit, Way
-from local.demo.sale import Sale
-from local.demo.studio import EVENING, LATER, is_clear
+from local.sale.members import Member, Visit, Way
+from local.sale.sale import Sale
+from local.sale.studio import EVENING, LATER, is_clear
 
 WAYS = {Way.CREDITS: 40, Way.ON_ARRIVAL: 30, Way.CARD: 30}
 CLICKS_TWICE = 0.3

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from local.chaos.cuts import ACTS
-from local.chaos.kills import kill_points
+from local.breakage.cuts import ACTS
+from local.breakage.kills import kill_points
 from local.chaos.siege import WHOLE_S, Siege
-from local.demo.evidence import Finding
-from local.demo.report import Invocations, broken_by, classes, run_by
+from local.sale.evidence import Finding
+from local.sale.report import Invocations, broken_by, classes, run_by
 from local.verdicts import told_with
 
 ENVIRONMENTS_A_MINUTE = 12

@@ -9,13 +9,13 @@ from functools import partial
 from itertools import count
 from random import Random
 
+from local.breakage.kills import Traps, kill_points
 from local.chaos.class_goers import ClassGoers
-from local.chaos.kills import Traps, kill_points
 from local.chaos.storm import Storm
-from local.demo.buyers import Buyer, Crowd, End
-from local.demo.sale import JOBS
-from local.demo.script import Temper, write_script
-from local.demo.stage import Stage
+from local.sale.buyers import Buyer, Crowd, End
+from local.sale.sale import JOBS
+from local.sale.script import Temper, write_script
+from local.sale.stage import Stage
 
 # From so many seconds on every kill point and every boundary of every act has its turn. What has not had it when time is
 # over has it in overtime, which lasts as long again, or this.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from local.demo.weather import ENDLESS, Weather
+from local.sale.weather import ENDLESS, Weather
 
 FAULTS: Mapping[str, Mapping[str, object]] = {
     "timeout before": {"timeout_before": True},

@@ -11,18 +11,19 @@ import sys
 from pathlib import Path
 
 from local.child import free_port
-from local.demo.cloud import OwnCloud, cloud_of_its_own
-from local.demo.evidence import Finding, cut_short, findings
 from local.demo.hardships import hard_enough
-from local.demo.ledger import Ledger
-from local.demo.programme import Programme
-from local.demo.report import Invocations, close, summary_of
 from local.demo.scenes import Story
-from local.demo.script import BUYERS, seats_for, write_scripts
-from local.demo.stage import Stage, on_stage, through_proxy
-from local.demo.studio import CANCEL_POLICY
-from local.demo.studio_evidence import studio_findings
+from local.demo.summary import summary_of
 from local.ending import exit_status
+from local.own_cloud import OwnCloud, cloud_of_its_own
+from local.sale.evidence import Finding, cut_short, findings
+from local.sale.ledger import Ledger
+from local.sale.programme import Programme
+from local.sale.report import Invocations, close
+from local.sale.script import BUYERS, seats_for, write_scripts
+from local.sale.stage import Stage, on_stage, through_proxy
+from local.sale.studio import CANCEL_POLICY
+from local.sale.studio_evidence import studio_findings
 
 FEWEST_BUYERS = 60
 

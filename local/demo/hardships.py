@@ -2,12 +2,12 @@
 
 from collections import Counter
 
-from local.chaos.cuts import CutPlan
-from local.chaos.kills import Kills
-from local.demo.evidence import Finding
-from local.demo.ledger import Ledger
-from local.demo.sale import Sale
+from local.breakage.cuts import CutPlan
+from local.breakage.kills import Kills
 from local.demo.scenes import ENVIRONMENTS_KILLED
+from local.sale.evidence import Finding
+from local.sale.ledger import Ledger
+from local.sale.sale import Sale
 from local.verdicts import told_with
 
 # What must have happened to members; counted by their scenes.

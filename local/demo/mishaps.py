@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from local.chaos.proxy import DatabaseProxy
-from local.demo.members import Member, Visit, Way
-from local.demo.sale import Sale
+from local.breakage.proxy import DatabaseProxy
+from local.sale.members import Member, Visit, Way
+from local.sale.sale import Sale
 
 DURING_OUTAGE, UNTOLD = 3, 2
 PATIENCE_S = 30.0

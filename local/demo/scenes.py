@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from local.chaos.cuts import CutPlan
-from local.chaos.kills import Kills
-from local.chaos.proxy import DatabaseProxy
-from local.demo.buyers import Buyer, End
+from local.breakage.cuts import CutPlan
+from local.breakage.kills import Kills
+from local.breakage.proxy import DatabaseProxy
 from local.demo.mishaps import Mishaps
-from local.demo.sale import Sale
-from local.demo.script import FIRST_S, Temper
 from local.demo.studio_scenes import StudioStory
+from local.sale.buyers import Buyer, End
+from local.sale.sale import Sale
+from local.sale.script import FIRST_S, Temper
 
 WAVE_S = 1.5
 WAVES = 8

@@ -5,11 +5,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from local.chaos.cuts import CutPlan
-from local.chaos.kills import Kills
-from local.demo.members import WHOLE, Member, Visit, Way
-from local.demo.sale import Sale
-from local.demo.studio import EVENING, LATER, is_clear, share
+from local.breakage.cuts import CutPlan
+from local.breakage.kills import Kills
+from local.sale.members import WHOLE, Member, Visit, Way
+from local.sale.sale import Sale
+from local.sale.studio import EVENING, LATER, is_clear, share
 
 BY_CREDITS, ON_ARRIVAL, BY_CARD = 6, 6, 6
 CARD_FORMS_OPEN = 2  # of those who book on arrival

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psycopg
 
-from local.demo.cloud import ROOT, OwnCloud, cloud_of_its_own
 from local.ending import exit_status
+from local.own_cloud import OwnCloud, cloud_of_its_own
+from local.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "openapi.json"
 SECONDS = 120

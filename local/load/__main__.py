@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from local.child import free_port
-from local.demo.cloud import OwnCloud, cloud_of_its_own
-from local.demo.evidence import Finding, cut_short, findings
-from local.demo.ledger import Ledger
-from local.demo.programme import Programme
-from local.demo.report import close
-from local.demo.stage import on_stage
 from local.ending import exit_status
 from local.load.rush import Rush, figures, rush_findings
+from local.own_cloud import OwnCloud, cloud_of_its_own
+from local.sale.evidence import Finding, cut_short, findings
+from local.sale.ledger import Ledger
+from local.sale.programme import Programme
+from local.sale.report import close
+from local.sale.stage import on_stage
 
 BUYERS = 200
 SECONDS = 60.0

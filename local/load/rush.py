@@ -11,11 +11,11 @@ from typing import Any
 
 import psycopg
 
-from local.demo.buyers import Buyer, End
-from local.demo.evidence import Finding
-from local.demo.ledger import Ledger
-from local.demo.script import Temper, write_script
-from local.demo.stage import Stage
+from local.sale.buyers import Buyer, End
+from local.sale.evidence import Finding
+from local.sale.ledger import Ledger
+from local.sale.script import Temper, write_script
+from local.sale.stage import Stage
 from local.verdicts import told_with
 
 ALL_PAY = {Temper.PAYS: 1}

@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from local.demo.shop import Answer, Shop
+from local.sale.shop import Answer, Shop
 from local.simulation.booking_records import ALL, BookingRecords, BookingRow
 from local.simulation.database_side import FIRST_HOUR
 from local.simulation.steps import TOGETHER, Step

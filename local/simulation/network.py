@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
-from local.chaos.wire import Batch
+from local.breakage.wire import Batch
 
 MEET_S = 0.03  # so long a batch of a burst waits for the others
 

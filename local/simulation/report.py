@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from local.chaos.kills import named_kill_points
+from local.breakage.kills import named_kill_points
 from local.simulation.runs import Run
 from local.simulation.world import World
 

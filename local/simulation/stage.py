@@ -6,13 +6,13 @@ from pathlib import Path
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
-from local.chaos.kills import Traps
-from local.chaos.proxy import cut_network
-from local.demo.cloud import OwnCloud, cloud_of_its_own
-from local.demo.hall_operator import Operator
-from local.demo.shop import Shop
-from local.demo.stage import CALL_TIMEOUT_S
+from local.breakage.kills import Traps
+from local.breakage.proxy import cut_network
+from local.own_cloud import OwnCloud, cloud_of_its_own
 from local.postgres import DATABASE
+from local.sale.hall_operator import Operator
+from local.sale.shop import Shop
+from local.sale.stage import CALL_TIMEOUT_S
 from local.simulation.booking_records import POLICY
 from local.simulation.database_side import DatabaseSide
 from local.simulation.network import StepNetwork

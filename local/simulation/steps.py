@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from local.chaos.kills import named_kill_points
+from local.breakage.kills import named_kill_points
 
 type Step = dict[str, Any]
 

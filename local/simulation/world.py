@@ -9,10 +9,10 @@ from pathlib import Path
 
 from aiohttp import ClientError
 
-from local.chaos.kills import Traps
-from local.demo.hall_operator import Operator
-from local.demo.sale import INVOKE
-from local.demo.shop import Answer, Shop, complaint
+from local.breakage.kills import Traps
+from local.sale.hall_operator import Operator
+from local.sale.sale import INVOKE
+from local.sale.shop import Answer, Shop, complaint
 from local.simulation.booking_records import BookingRecords
 from local.simulation.booking_side import BookingSide, Held, signed_in
 from local.simulation.database_side import DatabaseSide

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from local.stack import ROOT
+from local.paths import ROOT
 from scripts.openapi.document import document
 
 FILE = ROOT / "docs" / "openapi.json"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from domain.refusals import Csrf, NotFound, Refusal, Unauthenticated
-from local.stack import ROOT
+from local.paths import ROOT
 from runtime.auth import COOKIE, SAFE_METHODS
 from runtime.problems import RETRY_AFTER, STATUS, UNPROCESSABLE
 from scripts.openapi.routes import Route, routes

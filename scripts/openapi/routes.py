@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel
 
-from local.stack import ROOT
+from local.paths import ROOT
 from local.template import load_template
 from runtime.http import HttpFunction
 from scripts.openapi.reach import Reached, imports_of, reach

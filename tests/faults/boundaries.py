@@ -5,8 +5,8 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from local.chaos.proxy import cut_network
-from local.chaos.wire import Batch
+from local.breakage.proxy import cut_network
+from local.breakage.wire import Batch
 from local.child import free_port
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from local.chaos.cuts import ACTS, sql_functions
+from local.breakage.cuts import ACTS, sql_functions
 from tests.emulator_process import eventually
 from tests.faults.boundaries import NthBoundary, cuttable
 from tests.support.app import App, Payment

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from local.demo.cloud import ROOT
+from local.paths import ROOT
 from tests.emulator_process import eventually
 from tests.faults.cloud import Cloud, Hold
 

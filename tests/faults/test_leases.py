@@ -1,7 +1,7 @@
 """A lease outlives whoever holds it, so that two never talk to Stripe about one payment."""
 
 from functions.create_payment_intent.service import LEASE
-from local.demo.cloud import ROOT
+from local.paths import ROOT
 from local.template import load_template
 from payments.closing import CLOSE_LEASE
 from stripe_gateway.gateway import RETRIES, SECONDS_A_TRY

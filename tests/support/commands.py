@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from local.demo.cloud import PACKAGES, ROOT
+from local.paths import PACKAGES, ROOT
 
 # What whoever runs the tests may have set for a program of their own.
 _SETTINGS = ("SEED", "STEPS", "SECONDS", "MINUTES", "STATE", "REPLAY", "GUARDS")

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from local.stack import ROOT
+from local.paths import ROOT
 from tests.support.lambda_events import Answer
 
 NOT_A_ROUTE = (404, 405)

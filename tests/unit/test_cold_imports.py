@@ -7,7 +7,7 @@ import sys
 import pytest
 import stripe
 
-from local.stack import PACKAGES
+from local.paths import PACKAGES
 from stripe_gateway.webhook import API_VERSION
 
 NEVER_AT_ONCE = {"boto3", "sentry_sdk", "jwt", "cryptography"}
@@ -17,7 +17,7 @@ ASKS_STRIPE_IN_EVERY_CALL = "create_payment_intent"
 def imported_by(function: str) -> set[str]:
     """The top-level modules that are there once a function's handler has been imported, as in a fresh environment."""
     command = f"import sys; import functions.{function}.handler; print(*sys.modules)"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(PACKAGES)}
+    environment = os.environ | {"PYTHONPATH": PACKAGES}
     answer = subprocess.run(
         [sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True
     )

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from local.chaos.cuts import CutPlan
-from local.chaos.wire import Batch
+from local.breakage.cuts import CutPlan
+from local.breakage.wire import Batch
 
 HOLD = Batch(("BEGIN", "reserve_tickets", "COMMIT", "Sync"), (b"",) * 4)
 

@@ -30,6 +30,8 @@ PACKAGES = {
 FOR_FUNCTIONS = {*PACKAGES, "aws_lambda_powertools", "psycopg", "pydantic", "requests"}
 # These may import anything, and nothing that is deployed may import them.
 OUTSIDE = {"local", "tests", "bench", "scripts"}
+# What only a make target or a test starts: whatever another has use for as well stands beside them, in a room of its own.
+PROGRAMS = {f"local.{name}" for name in ("demo", "chaos", "load", "fuzz", "simulation")}
 
 
 def imported_modules(source: str, package: str) -> set[str]:
@@ -94,6 +96,19 @@ def test_there_is_no_deployed_file_that_the_rule_does_not_know() -> None:
     known = {file for file, _ in deployed_files()}
     present = {file for folder in ("functions", "shared", "layers") for file in (ROOT / folder).rglob("*.py")}
     assert present == known
+
+
+def test_nothing_but_a_program_itself_imports_from_it() -> None:
+    files = [file for folder in OUTSIDE - {"tests"} for file in sorted((ROOT / folder).rglob("*.py"))]
+    homes = {file: ".".join(file.parent.relative_to(ROOT).parts) for file in files}
+    assert set(homes.values()) > PROGRAMS
+    found = {
+        (str(file.relative_to(ROOT)), module)
+        for file, home in homes.items()
+        for module in imported_modules(file.read_text(), home)
+        if (program := ".".join(module.split(".")[:2])) in PROGRAMS and program != home
+    }
+    assert not found
 
 
 @pytest.mark.parametrize(

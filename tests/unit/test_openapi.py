@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain import refusals
-from local.stack import ROOT
+from local.paths import ROOT
 from scripts.openapi.reach import reach
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "openapi.json").read_text())

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from local.chaos.kills import named_kill_points
-from local.chaos.wire import Batch
+from local.breakage.kills import named_kill_points
+from local.breakage.wire import Batch
 from local.lambda_runtime.blueprint import SHIFTED_CLOCK
 from local.lambda_runtime.shifted_clock import Clock
 from local.simulation.making import make_steps

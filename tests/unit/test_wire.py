@@ -2,7 +2,7 @@
 
 import struct
 
-from local.chaos.wire import Batch, Frontend
+from local.breakage.wire import Batch, Frontend
 
 STARTUP = struct.pack("!II", 17, 196608) + b"user\0app\0"
 TLS_PLEASE = struct.pack("!II", 8, 80877103)

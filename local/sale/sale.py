@@ -11,12 +11,12 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
-from local.demo.buyers import Buyer, Crowd, End
-from local.demo.hall_operator import Operator
-from local.demo.members import Member
-from local.demo.programme import Programme
-from local.demo.studio import Studio
-from local.demo.weather import Weather
+from local.sale.buyers import Buyer, Crowd, End
+from local.sale.hall_operator import Operator
+from local.sale.members import Member
+from local.sale.programme import Programme
+from local.sale.studio import Studio
+from local.sale.weather import Weather
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
 JOBS = ("reservation-cleanup", "deliver-outbox", "reconcile-payments")

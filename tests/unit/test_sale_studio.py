@@ -1,11 +1,11 @@
-"""The policy of the demo's studio, as its members reckon it."""
+"""The policy of a sale's studio, as its members reckon it."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from domain.booking import parse_cancel_policy
-from local.demo.studio import CANCEL_POLICY, POLICY, is_clear, share
+from local.sale.studio import CANCEL_POLICY, POLICY, is_clear, share
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from local.demo.browser import Paid
-from local.demo.buyers import BOOKING_PATIENCE_S, LOOKS_AGAIN_S, Crowd
-from local.demo.shop import Answer
-from local.demo.studio import Studio, share
+from local.sale.browser import Paid
+from local.sale.buyers import BOOKING_PATIENCE_S, LOOKS_AGAIN_S, Crowd
+from local.sale.shop import Answer
+from local.sale.studio import Studio, share
 
 TRIES = 4  # of a change: each finds another version only where another tab was faster, or an answer was lost
 WHOLE = 100

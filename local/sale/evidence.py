@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.demo.buyers import Buyer
-from local.demo.ledger import Ledger
-from local.demo.sale import Sale
 from local.promises import NEVER_SEATED, check_promises
+from local.sale.buyers import Buyer
+from local.sale.ledger import Ledger
+from local.sale.sale import Sale
 from local.verdicts import told_with
 
 # Told once for each; of the other kinds no subject is told of twice.

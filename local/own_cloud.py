@@ -14,13 +14,10 @@ from typing import Any
 
 from local.child import birth, free_port, spawn
 from local.errors import CannotStart
+from local.paths import PACKAGES, ROOT
 from local.postgres import PostgresServer
 from local.state import State
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PACKAGES = os.pathsep.join(
-    str(ROOT / folder) for folder in (".", "shared", "layers/postgres", "layers/stripe")
-)
 # More processes a function than this only take turns on two cores, and each costs its start.
 ENVIRONMENTS = 5
 START_PATIENCE_S = 120.0

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import jwt
 
-from local.demo.shop import Answer, Shop
+from local.sale.shop import Answer, Shop
 
 CLASS = "morning-yoga"
 ZONE = "Europe/Vienna"

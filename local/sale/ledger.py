@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from aiohttp import ClientSession
 
-from local.demo.sale import Sale
 from local.promises import RESERVATION_ID
+from local.sale.sale import Sale
 
 
 @dataclass(frozen=True)

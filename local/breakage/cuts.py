@@ -5,12 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 
-from local.chaos.wire import Batch
+from local.breakage.wire import Batch
+from local.paths import ROOT
 
-SQL_FUNCTIONS = Path(__file__).resolve().parents[2] / "migrations/functions"
+SQL_FUNCTIONS = ROOT / "migrations/functions"
 # The acts of a sale, by the SQL function that a batch of theirs calls.
 ACTS: Mapping[str, str] = {
     "hold": "reserve_tickets",

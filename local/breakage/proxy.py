@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from local.chaos.cuts import sql_functions
-from local.chaos.wire import Batch, Frontend
+from local.breakage.cuts import sql_functions
+from local.breakage.wire import Batch, Frontend
 
 READ_SIZE = 1 << 16
 LAST_WORK_S = 10.0  # what a server may take to end a connection whose client is gone

@@ -1,9 +1,9 @@
-"""Who comes to the demo's sale, and what a strange answer is called."""
+"""Who comes to a sale, and what a strange answer is called."""
 
 import pytest
 
-from local.demo.script import BUYERS, FIRST_TO_COME, SEATS, seats_for, write_scripts
-from local.demo.shop import Answer, complaint
+from local.sale.script import BUYERS, FIRST_TO_COME, SEATS, seats_for, write_scripts
+from local.sale.shop import Answer, complaint
 
 PROBLEM = '{"type": "/problems/sold-out", "title": "t", "status": 409, "detail": "d", "instance": "i"'
 

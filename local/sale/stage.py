@@ -8,20 +8,20 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
-from local.chaos.cuts import CutPlan
-from local.chaos.kills import Kills
-from local.chaos.proxy import DatabaseProxy, cut_network
-from local.demo.browser import Browser
-from local.demo.buyers import Buyer, Catalogue, Crowd
-from local.demo.cloud import OwnCloud
-from local.demo.hall_operator import Operator
-from local.demo.programme import Programme
-from local.demo.sale import Sale
-from local.demo.script import Script
-from local.demo.shop import Shop
-from local.demo.studio import CLASS, Studio
-from local.demo.weather import Weather
+from local.breakage.cuts import CutPlan
+from local.breakage.kills import Kills
+from local.breakage.proxy import DatabaseProxy, cut_network
+from local.own_cloud import OwnCloud
 from local.postgres import DATABASE
+from local.sale.browser import Browser
+from local.sale.buyers import Buyer, Catalogue, Crowd
+from local.sale.hall_operator import Operator
+from local.sale.programme import Programme
+from local.sale.sale import Sale
+from local.sale.script import Script
+from local.sale.shop import Shop
+from local.sale.studio import CLASS, Studio
+from local.sale.weather import Weather
 
 CALL_TIMEOUT_S = 60
 

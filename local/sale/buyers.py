@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from local.demo.browser import Browser, Paid
-from local.demo.script import Script, Temper
-from local.demo.shop import Answer, Shop
+from local.sale.browser import Browser, Paid
+from local.sale.script import Script, Temper
+from local.sale.shop import Answer, Shop
 
 BOOKING_PATIENCE_S = 8.0  # whoever waits longer is looked after at the end
 LOOKS_AGAIN_S = 0.5

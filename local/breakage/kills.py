@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from local.demo.cloud import ROOT, OwnCloud
+from local.own_cloud import OwnCloud
+from local.paths import ROOT
 
 AT_WORK = 0.9  # of the kills of an execution environment, so many wait for one that is at work
 # Nobody comes past these in every siege: a person who replays, who finds an event that had failed, who reports an error.

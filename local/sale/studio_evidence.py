@@ -3,11 +3,11 @@
 import asyncio
 from collections import Counter
 
-from local.demo.evidence import Finding
-from local.demo.ledger import Ledger
-from local.demo.members import WHOLE, Member, Way
-from local.demo.sale import Sale
-from local.demo.studio import starts_at
+from local.sale.evidence import Finding
+from local.sale.ledger import Ledger
+from local.sale.members import WHOLE, Member, Way
+from local.sale.sale import Sale
+from local.sale.studio import starts_at
 from local.verdicts import told_with
 
 # What a dispute makes of a booking.
