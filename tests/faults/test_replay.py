@@ -8,7 +8,7 @@ from tests.support.commands import run
 
 def replay(cloud: Cloud, **settings: str) -> subprocess.CompletedProcess[str]:
     """What `make replay` runs, with what it is given."""
-    return run("scripts.replay", STATE=str(cloud.state), **settings)
+    return run("scripts.replay", settings={"STATE": str(cloud.state), **settings})
 
 
 def dead(cloud: Cloud) -> tuple[Hold, str]:

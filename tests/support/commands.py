@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from local.paths import PACKAGES, ROOT
 
@@ -23,13 +24,13 @@ def begin(module: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def run(
-    module: str, *arguments: object, timeout: float | None = None, **settings: str
+    module: str, *arguments: object, timeout: float | None = None, settings: Mapping[str, str] = {}
 ) -> subprocess.CompletedProcess[str]:
     """The same to its end, with these settings in its environment: how it ended and what it said."""
     return subprocess.run(
         _command(module, arguments),
         cwd=ROOT,
-        env=_surroundings() | settings,
+        env=_surroundings() | dict(settings),
         capture_output=True,
         text=True,
         timeout=timeout,
