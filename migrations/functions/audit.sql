@@ -1,4 +1,88 @@
--- The hash chain over the audit, and what is removed from it by age.
+-- The audit's entries, the hash chain over them, and what is removed from it by age.
+
+-- Writes an entry, as the owner: `app` cannot. Who acts has said so to the transaction; who has not is the role itself, and
+-- an act that nobody need sign in for has no id.
+CREATE OR REPLACE FUNCTION append_audit(
+    p_table text, p_booking uuid, p_row uuid, p_action text, p_old jsonb, p_new jsonb
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_context jsonb := coalesce(nullif(current_setting('holdfast.context', true), ''), '{}')::jsonb;
+BEGIN
+    INSERT INTO booking_audit_log (
+        booking_id, table_name, row_id, action_type, old_values, new_values, performed_by, performed_by_id,
+        ip_address, user_agent, reason, request_id, stripe_event_id
+    ) VALUES (
+        p_booking, p_table, p_row, p_action, p_old, p_new,
+        coalesce(v_context ->> 'actor', 'database'),
+        CASE WHEN v_context ? 'actor' THEN v_context ->> 'actor_id' ELSE session_user END,
+        coalesce(v_context ->> 'ip_address', host(inet_client_addr())), v_context ->> 'user_agent',
+        v_context ->> 'reason', v_context ->> 'request_id', v_context ->> 'stripe_event_id'
+    );
+END
+$$;
+
+-- The trigger of every audited table. Its arguments, both arrays of column names: what is personal, and is kept as a
+-- digest; what is left out, because it says nothing about value.
+CREATE OR REPLACE FUNCTION audit_row() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    v_left_out constant text[] := coalesce(TG_ARGV[1], '{}')::text[];
+    v_old jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) - v_left_out END;
+    v_new jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) - v_left_out END;
+    v_row constant jsonb := coalesce(v_new, v_old);
+    v_context constant jsonb := coalesce(nullif(current_setting('holdfast.context', true), ''), '{}')::jsonb;
+    v_id uuid;
+    v_booking uuid;
+    v_key audit_key;
+    v_column text;
+BEGIN
+    IF jsonb_typeof(v_row -> 'id') = 'string' THEN
+        v_id := (v_row ->> 'id')::uuid;
+    END IF;
+    IF TG_TABLE_NAME = 'bookings' THEN
+        v_booking := v_id;
+    ELSIF v_row ? 'booking_id' THEN
+        v_booking := (v_row ->> 'booking_id')::uuid;
+    ELSIF TG_TABLE_NAME = 'booking_add_ons' THEN
+        v_id := (v_row ->> 'item_id')::uuid;
+        SELECT booking_id INTO v_booking FROM booking_items WHERE id = v_id;
+    ELSIF TG_TABLE_NAME = 'reservation_items' THEN
+        SELECT id INTO v_booking FROM bookings WHERE reservation_id = (v_row ->> 'reservation_id')::uuid;
+    ELSIF TG_TABLE_NAME = 'reservation_add_ons' THEN
+        v_id := (v_row ->> 'item_id')::uuid;
+        SELECT b.id INTO v_booking
+        FROM reservation_items i JOIN bookings b ON b.reservation_id = i.reservation_id WHERE i.id = v_id;
+    ELSIF v_row ? 'payment_id' THEN
+        SELECT id INTO v_booking FROM bookings WHERE payment_id = (v_row ->> 'payment_id')::uuid;
+    ELSIF TG_OP <> 'INSERT' AND TG_TABLE_NAME = 'payment_intents_log' THEN
+        SELECT id INTO v_booking FROM bookings WHERE payment_id = v_id;
+    ELSIF TG_OP <> 'INSERT' AND TG_TABLE_NAME = 'ticket_reservations' THEN
+        SELECT id INTO v_booking FROM bookings WHERE reservation_id = v_id;
+    END IF;
+    IF TG_ARGV[0] <> '{}' THEN
+        -- HMAC-SHA256: who has the key and a guess can tell whether it is right; nobody can read the value.
+        SELECT * INTO v_key FROM audit_key;
+        FOREACH v_column IN ARRAY TG_ARGV[0]::text[] LOOP
+            v_old := jsonb_set_lax(v_old, ARRAY[v_column], to_jsonb('hmac-sha256:' || encode(sha256(
+                v_key.outer_pad || sha256(v_key.inner_pad || convert_to(v_old ->> v_column, 'UTF8'))), 'hex')));
+            v_new := jsonb_set_lax(v_new, ARRAY[v_column], to_jsonb('hmac-sha256:' || encode(sha256(
+                v_key.outer_pad || sha256(v_key.inner_pad || convert_to(v_new ->> v_column, 'UTF8'))), 'hex')));
+        END LOOP;
+    END IF;
+    -- As append_audit does, and not by it: a hold writes two of these.
+    INSERT INTO booking_audit_log (
+        booking_id, table_name, row_id, action_type, old_values, new_values, performed_by, performed_by_id,
+        ip_address, user_agent, reason, request_id, stripe_event_id
+    ) VALUES (
+        v_booking, TG_TABLE_NAME, v_id, lower(TG_OP), v_old, v_new,
+        coalesce(v_context ->> 'actor', 'database'),
+        CASE WHEN v_context ? 'actor' THEN v_context ->> 'actor_id' ELSE session_user END,
+        coalesce(v_context ->> 'ip_address', host(inet_client_addr())), v_context ->> 'user_agent',
+        v_context ->> 'reason', v_context ->> 'request_id', v_context ->> 'stripe_event_id'
+    );
+    RETURN NULL;
+END
+$$;
 
 -- An entry as it is sealed: every column, in a text that no setting of a session changes. scripts/verify_audit.py writes
 -- it a second time, so as not to ask the database under suspicion how it would like to be checked.

@@ -22,6 +22,8 @@ CHANGES = {
     "add_ons": "UPDATE add_ons SET unit_amount = unit_amount + 1",
     "slots": "UPDATE slots SET max_units = max_units + 1",
     "ticket_reservations": "UPDATE ticket_reservations SET amount = amount + 1",
+    "reservation_items": "UPDATE reservation_items SET unit_amount = unit_amount + 1",
+    "reservation_add_ons": "UPDATE reservation_add_ons SET quantity = quantity + 1",
     "payment_intents_log": "UPDATE payment_intents_log SET status = 'looked at'",
     "bookings": "UPDATE bookings SET payment_status = 'disputed'",
     "booking_items": "UPDATE booking_items SET units = units + 1",
@@ -39,7 +41,7 @@ CHANGES = {
 UNAUDITED = {
     *("audit_checkpoints", "audit_key", "audit_seals", "booking_audit_log", "error_groups", "error_logs"),
     *("idempotency_keys", "job_cursors", "job_runs", "outbox", "rate_limits", "schema_migrations"),
-    *("webhook_events_log", "reservation_items", "reservation_add_ons", "offering_bookings"),
+    *("webhook_events_log", "offering_bookings"),
 }
 SEEN = "SELECT table_name, action_type, performed_by, performed_by_id FROM booking_audit_log ORDER BY id"
 
@@ -56,8 +58,12 @@ def one_of_each(app: App) -> str:
     offering = app.offering()
     app.add_on(offering)
     hold = app.booked(app.slot(offering)).hold
+    app.slot(offering)
     app.rows(
         """
+        INSERT INTO reservation_items (reservation_id, slot_id, units, unit_amount)
+        SELECT r.id, s.id, 1, 600 FROM ticket_reservations r, slots s WHERE s.held_units + s.sold_units = 0;
+        INSERT INTO reservation_add_ons SELECT i.id, a.id, 1, 600 FROM reservation_items i, add_ons a;
         INSERT INTO booking_add_ons SELECT i.id, a.id, 1, 600 FROM booking_items i, add_ons a;
         INSERT INTO refunds (payment_id, amount, reason) SELECT id, 100, 'test' FROM payment_intents_log;
         INSERT INTO disputes (id, stripe_dispute_id, payment_id, status, status_at, standing, amount, currency)
@@ -97,6 +103,7 @@ def test_every_change_by_raw_sql_leaves_an_entry(app: App) -> None:
         action = "insert" if name == "credit_entries" else "update"
         of_booking = name.startswith("booking") or name in (
             *("refunds", "disputes", "ticket_reservations", "payment_intents_log"),
+            *("reservation_items", "reservation_add_ons"),
         )
         assert found == [(action, "database", "holdfast_owner", booking if of_booking else None, True)], name
     app.rows("ALTER TABLE credit_entries DISABLE TRIGGER credit_entries_are_never_truncated")
@@ -105,18 +112,33 @@ def test_every_change_by_raw_sql_leaves_an_entry(app: App) -> None:
     assert truncated == CHANGES.keys()
 
 
+WORK = """
+    UPDATE ticket_reservations SET expires_at = now(), ceiling_at = now();
+    UPDATE payment_intents_log SET lease_until = now(), attempt = attempt + 1, next_ask_at = now();
+    UPDATE slots SET held_units = held_units + 1, held_bookings = held_bookings + 1;
+"""
+
+
 def test_what_is_of_no_value_leaves_no_entry(app: App) -> None:
-    """A hold's deadline, a payment's lease, a slot's counts: they change all the time."""
+    """A hold's deadline, a payment's lease, a slot's counts: where a function is at work they change all the time."""
     one_of_each(app)
     before = app.count("booking_audit_log")
-    app.rows(
-        """
-        UPDATE ticket_reservations SET expires_at = now();
-        UPDATE payment_intents_log SET lease_until = now(), attempt = attempt + 1, next_ask_at = now();
-        UPDATE slots SET held_units = held_units + 1, held_bookings = held_bookings + 1
-        """
-    )
+    app.rows(f"""SELECT set_config('holdfast.context', '{{"actor": "system"}}', true); {WORK}""")
     assert app.count("booking_audit_log") == before
+
+
+def test_counts_and_deadlines_that_are_changed_by_hand_leave_an_entry(app: App) -> None:
+    """Before and after."""
+    app.hold(app.slot())
+    before = app.count("booking_audit_log")
+    app.rows(WORK)
+    assert app.rows(
+        """
+        SELECT table_name, performed_by, old_values ->> 'held_units', new_values ->> 'held_units'
+        FROM booking_audit_log WHERE id > %s ORDER BY id
+        """,
+        before,
+    ) == [("ticket_reservations", "database", None, None), ("slots", "database", "1", "2")]
 
 
 def test_a_hold_is_two_entries(app: App) -> None:
@@ -151,8 +173,8 @@ def test_every_act_of_a_purchase_says_who_did_it(app: App) -> None:
         payment.hold.id,
         payment.id,
     )
-    by_buyer = ("customer", "app", SOURCE_IP, USER_AGENT)
-    by_stripe = ("stripe", "app", SOURCE_IP, USER_AGENT, "webhook")
+    by_buyer = ("customer", None, SOURCE_IP, USER_AGENT)
+    by_stripe = ("stripe", None, SOURCE_IP, USER_AGENT, "webhook")
     assert said == [
         ("ticket_reservations", "insert", *by_buyer, "holds"),
         ("ticket_reservations", "insert", *by_buyer, "holds"),
@@ -318,7 +340,7 @@ def test_every_act_over_http_says_who_where_and_why(app: App) -> None:
         """
     )
     by_admin, by_ada = ("admin", "ops-7", SOURCE_IP, USER_AGENT), ("customer", "ada", SOURCE_IP, USER_AGENT)
-    assert {row[1:5] for row in said} == {by_admin, by_ada, ("customer", "app", SOURCE_IP, USER_AGENT)}
+    assert {row[1:5] for row in said} == {by_admin, by_ada, ("customer", None, SOURCE_IP, USER_AGENT)}
     assert {row[0] for row in said if row[1:5] == by_admin} == {
         *("offerings", "add_ons", "slots", "schedules", "schedule_rules", "blackout_dates"),
         *("user_credits", "credit_grants", "credit_entries"),
