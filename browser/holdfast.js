@@ -378,24 +378,39 @@ function countDown(hold, tick) {
   return stop;
 }
 
-// Runs `act` when the page goes, unless it goes to a page of the same site, itself included. The Navigation API tells where,
-// and without it nothing is ever run. Of what a person does outside the page (closes it, types an address, or uses the
-// browser's own button to reload it) nothing tells; of a reload by keys, the keys do.
+// Runs `act` when the page goes, unless it goes to a page of the same site, itself included. The Navigation API tells where.
+// Without it a page that goes soon after a click that leads to no other site is taken to stay. Of what a person does outside
+// the page (closes it, types an address, or uses the browser's own button to reload it) nothing tells; of a reload by keys,
+// the keys do.
 function whenLeaving(act) {
-  if (!window.navigation) return () => {};
+  const told = window.navigation !== undefined;
   let staying = false;
+  let timer;
+  const goesTo = (origin) => {
+    staying = origin === location.origin;
+    clearTimeout(timer);
+    if (!told) timer = setTimeout(() => (staying = false), TRY_MS);
+  };
+  const ways = told
+    ? [
+        listen(window.navigation, "navigate", ({ destination, downloadRequest }) => {
+          if (!destination.sameDocument && downloadRequest === null) goesTo(new URL(destination.url).origin);
+        }),
+        // The page went nowhere after all: it went on by itself, or whatever it went to did not come.
+        listen(window.navigation, "navigatesuccess", () => (staying = false)),
+        listen(window.navigation, "navigateerror", () => (staying = false)),
+      ]
+    : [
+        // Of whatever else is clicked a script may make the page go on.
+        listen(document, "click", ({ target }) => goesTo((target.closest?.("a[href]") ?? location).origin), true),
+      ];
   const stops = [
-    listen(window.navigation, "navigate", ({ destination, downloadRequest }) => {
-      if (destination.sameDocument || downloadRequest !== null) return;
-      staying = new URL(destination.url).origin === location.origin;
-    }),
+    ...ways,
     listen(window, "keydown", ({ key, ctrlKey, metaKey }) => {
-      if (key === "F5" || (key.toLowerCase() === "r" && (ctrlKey || metaKey))) staying = true;
+      if (key === "F5" || (key.toLowerCase() === "r" && (ctrlKey || metaKey))) goesTo(location.origin);
     }),
-    // The page went nowhere after all: it went on by itself, or whatever it went to did not come.
-    listen(window.navigation, "navigatesuccess", () => (staying = false)),
-    listen(window.navigation, "navigateerror", () => (staying = false)),
-    listen(window, "pagehide", () => staying || act()),
+    // A page that the browser keeps may be on its way anywhere, and come back.
+    listen(window, "pagehide", ({ persisted }) => staying || (persisted && !told) || act()),
   ];
   return () => stops.forEach((stop) => stop());
 }
@@ -546,6 +561,7 @@ const SECRET_KEY = new RegExp(
   "i",
 );
 const SECRETS = [
+  [/[\da-f]{64,}/gi, "[secret]"],
   [/eyJ[\w-]{8,}(?:\.[\w-]*){0,2}/g, "[secret]"],
   [/\w*_secret_\w+|\b(?:sk|rk|ek|whsec)_\w{8,}/g, "[secret]"],
   [/\b(bearer|basic)\s+[\w.~+/=-]{6,}/gi, "$1 [secret]"],
@@ -554,7 +570,7 @@ const SECRETS = [
   [/[\w.!#$*^~+-]+(?:@|%40)(?:[\w-]+\.)+[a-z]{2,}/gi, "[email]"],
   [/\+[1-9](?:[ ./()-]{0,2}\d){7,14}/g, "[phone]"],
 ];
-const UUID_OR_CARD = /([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})|\d(?:[ -]?\d){12,18}/gi;
+const UUID_OR_CARD = /([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})|\d(?:(?:[\s/_+-]|\.(?!\d{7})){0,2}\d){12,18}/gi;
 
 // Takes out what has no business in a report, before it leaves the page: what can be told by its looks, and what this page
 // has been told itself. log-error does so again, and better.

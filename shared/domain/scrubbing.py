@@ -58,6 +58,8 @@ _REPLACED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"""://[^\s/?#"'<>]*@"""), f"://{_SECRET}@"),
     (re.compile(r"(?i:bearer)\s{1,8}[\w.~+/=-]{6,}+"), f"Bearer {_SECRET}"),
     (re.compile(r"(?i:basic)\s{1,8}(?=[A-Za-z+/]{0,200}[0-9=])[A-Za-z0-9+/]{6,}+={0,2}"), f"Basic {_SECRET}"),
+    # A reservation's token, or another secret of so many bits; an error's group has its version before it.
+    (re.compile(r"(?<!v1-)[0-9A-Fa-f]{64,}+"), _SECRET),
     # Stripe's client secrets (of intents and sessions), secret and restricted keys, signing secrets.
     (re.compile(r"(?<!\w)(?=\w*\d|(?:pi|seti|cs)_)\w*?_secret_[\w%]++"), _SECRET),
     (re.compile(r"(?:sk|rk|ek)_(?:test|live)_\w++|(?<![A-Za-z0-9])(?:sk|rk)_\w{8,}+"), _SECRET),
@@ -70,10 +72,10 @@ _REPLACED: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 # A UUID can have a card's digits in it, and is what an error is looked up by.
-_DIGIT_RUN = re.compile(
-    r"(?P<uuid>(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z]))"
-    r"|[0-9](?:(?:[ \u00a0+-]|%20)?[0-9]){12,}+"
-)
+_UUID = r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
+# What may stand between a card's groups; a dot beside many digits is a decimal point, of a time or a measure.
+_GAP = r"(?:[\s/_+-]|%20|(?<![0-9]{7})\.(?![0-9]{7})){1,2}"
+_DIGIT_RUN = re.compile(rf"(?P<uuid>{_UUID})|[0-9](?:(?:{_GAP}(?!{_UUID}))?[0-9]){{12,}}+")
 _DIGIT = re.compile(r"%20|([0-9])")
 _CARD_LENGTHS = range(13, 20)
 _LONGEST_DIGIT_RUN = 100
@@ -101,10 +103,10 @@ def scrub(text: str) -> str:
     """The text without secrets and personal data, a word in brackets saying what stood there.
 
     Taken out: card numbers (13 to 19 digits that pass the check of ISO/IEC 7812, also in groups), passwords,
-    tokens, keys and cookies by their names, bearer tokens, JWTs, credentials in URLs, the secrets of Stripe,
-    AWS and GitHub, private keys, email addresses, IBANs (by the check of ISO 13616), phone numbers as far as
-    they can be told. The answer has MAXIMUM_TEXT characters at most, PostgreSQL can store it, and scrubbing
-    it again changes nothing.
+    tokens, keys and cookies by their names, bearer tokens, 64 hexadecimal digits by themselves, JWTs,
+    credentials in URLs, the secrets of Stripe, AWS and GitHub, private keys, email addresses, IBANs (by the
+    check of ISO 13616), phone numbers as far as they can be told. The answer has MAXIMUM_TEXT characters at
+    most, PostgreSQL can store it, and scrubbing it again changes nothing.
     """
     scrubbed = text[: MAXIMUM_TEXT + 1]
     # What one expression leaves can be what another looks for, so they run until nothing changes any more.

@@ -109,6 +109,9 @@ def test_nothing_secret_leaves_the_page_in_a_report(
     customer = request["customer"]
     texts = [
         CARD,
+        CARD.replace(" ", "."),
+        CARD.replace(" ", " /"),
+        "6c0a9f31" * 8,
         JWT,
         secret,
         seen["token"],

@@ -23,6 +23,8 @@ from tests.support.tracker import REPOSITORY, Fault, TrackerServer, tracking
 
 EMAIL, NAME, PHONE = "canary.grace@example.com", "Grace Canaryhopper", "+43 660 7654321"
 CARD = "4242424242424242"
+DOTTED_CARD, CARD_IN_COLUMNS = "4000.0566.5566.5556", "5555\t5555\t5555\t4444"
+LOST_TOKEN = "6c0a9f31" * 8
 JWT_SECRET = "canary-jwt-secret-for-the-hs256-of-tests"
 ADMIN, CUSTOMER = token(JWT_SECRET, sub="boss", role="admin"), token(JWT_SECRET, sub="grace")
 HOLD_KEY = "canary-key-of-a-hold-0001"
@@ -40,7 +42,7 @@ SECRETS = {
 }
 # What a report or a reason may have in it, as somebody would paste it. A name in prose is not to be told from a word.
 PASTED = (
-    f"I am {EMAIL}, call {PHONE}; card {CARD}, Bearer {ADMIN}, session={CUSTOMER},"
+    f"I am {EMAIL}, call {PHONE}; card {CARD}, {DOTTED_CARD}, {CARD_IN_COLUMNS}; no reservation for token {LOST_TOKEN}, Bearer {ADMIN}, session={CUSTOMER},"
     f" key {SECRET_KEY}, {SECRETS['STRIPE_WEBHOOK_SECRETS']}, {SECRETS['GITHUB_TOKEN']},"
     f" postgresql://app:{SECRETS['DATABASE_PASSWORD']}@db.example/holdfast, pi_1canary_secret_canary2"
 )
@@ -209,6 +211,7 @@ def world(app: App, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> Generator[Wo
     canaries = Canaries(
         SECRETS
         | {"email": EMAIL, "name": NAME, "phone": PHONE, "card": CARD}
+        | {"dotted card": DOTTED_CARD, "card in columns": CARD_IN_COLUMNS, "token in prose": LOST_TOKEN}
         | {"admin's token": ADMIN, "customer's token": CUSTOMER, "idempotency key": HOLD_KEY}
     )
     with (

@@ -18,6 +18,7 @@ from domain.scrubbing import (
 )
 
 any_text = st.text(st.characters(codec=None), max_size=80)
+TOKEN = "6c0a9f31" * 8
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
@@ -30,6 +31,12 @@ SHAPED = {
     "card in groups": ("5555 5555 5555 4444", "5555 5555 5555 4444"),
     "card with dashes": ("4000-0025-0000-3155", "4000-0025-0000-3155"),
     "card in a form": ("6011%201111%201111%201117", "6011%201111%201111%201117"),
+    "card with dots": ("4242.4242.4242.4242", "4242.4242.4242.4242"),
+    "card with slashes": ("4242/4242/4242/4242", "4242/4242/4242/4242"),
+    "card with underscores": ("4242_4242_4242_4242", "4242_4242_4242_4242"),
+    "card in columns": ("4242\t4242\t4242\t4242", "4242\t4242\t4242\t4242"),
+    "card in lines": ("4242\r\n4242\r\n4242\r\n4242", "4242\r\n4242\r\n4242\r\n4242"),
+    "card far apart": ("4242  4242- 4242--4242", "4242  4242- 4242--4242"),
     "amex": ("378282246310005", "378282246310005"),
     "thirteen digits": ("4222222222222", "4222222222222"),
     "nineteen digits": ("6205500000000000004", "6205500000000000004"),
@@ -43,6 +50,7 @@ SHAPED = {
     "session's client secret": ("cs_test_a1b2c3_secret_fidwbEhqYWAnPydm", "fidwbEhqYWAnPydm"),
     "aws key": ("AKIAIOSFODNN7EXAMPLE", "IOSFODNN7EXAMPLE"),
     "github token": ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "16C7e42F292c6912E7710c838347Ae178B4a"),
+    "reservation token": (TOKEN, TOKEN),
     "password in a url": ("postgresql://app:hunter2@db.example/holdfast", "hunter2"),
 }
 
@@ -132,6 +140,9 @@ def test_what_stood_there_is_said_and_the_rest_is_kept(text: str, kept: str) -> 
         "amount 1763699997 usd, took 1763699997000 ms",
         "could not rotate_secret_key of task_scheduler_id, basic functionality",
         "react@18.2.0 at node_modules/@scope/package",
+        "began 1763699997.123456, took 1234.5999999940395 ms",
+        f"group v1-{TOKEN} is issue error-v1-{TOKEN}, of commit {TOKEN[:40]}",
+        "GET /1763699997/42424242-4242-4abc-8def-123456789012 at 2026/11/21 04:19:57",
     ],
 )
 def test_what_is_needed_to_mend_an_error_is_kept(text: str) -> None:
@@ -200,6 +211,8 @@ def test_a_long_text_is_cut_and_half_a_secret_is_not_left() -> None:
 
 HOSTILE = {
     "digits": "4" * MAXIMUM_TEXT,
+    "digits far apart": "4./" * (MAXIMUM_TEXT // 3),
+    "almost tokens": ("a" * 63 + "g") * (MAXIMUM_TEXT // 64),
     "spaced digits": "4 " * (MAXIMUM_TEXT // 2),
     "almost cards": "4111111111112 a" * (MAXIMUM_TEXT // 15),
     "at signs": "a@" * (MAXIMUM_TEXT // 2),
