@@ -19,7 +19,8 @@ from runtime.settings import DatabaseSettings, credential, load
 # whoever brings it, and however often.
 NEW_GROUPS_AN_HOUR = 60
 
-type Short = Annotated[str, Field(max_length=200)]
+# Characters of each that are kept. A longer one is cut, once it is scrubbed: no report is lost, no half of a secret left.
+LONGEST_MESSAGE, LONGEST_STACK, LONGEST_URL, LONGEST_NAME = 10_000, 50_000, 2_000, 200
 
 
 class Settings(DatabaseSettings):
@@ -34,21 +35,21 @@ class ErrorReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    message: Annotated[str, Field(min_length=1, max_length=10_000)]
-    stack: Annotated[str | None, Field(max_length=50_000)] = None
+    message: Annotated[str, Field(min_length=1)]
+    stack: str | None = None
     severity: Literal["debug", "info", "warning", "error", "critical"]
-    function_name: Short | None = None
+    function_name: str | None = None
     source: Literal["frontend", "backend"] = "frontend"
-    release: Short | None = None
-    url: Annotated[str | None, Field(max_length=2_000)] = None
+    release: str | None = None
+    url: str | None = None
     context: dict[str, Any] = {}
-    fingerprint: Annotated[list[Short], Field(min_length=1, max_length=10)] | None = None
+    fingerprint: Annotated[list[str], Field(min_length=1)] | None = None
 
 
 class OwnFailure(ErrorReport):
     """What a function of ours hands over: of which of its requests, and how many failures it stands for."""
 
-    request_id: Short
+    request_id: str
     times: Annotated[int, Field(ge=1)] = 1
 
 
@@ -64,9 +65,10 @@ def record(report: ErrorReport, request_id: str, address: str | None = None) -> 
     """
     settings = load(Settings)
     group = fingerprint(report.source, None, report.message, report.stack, report.fingerprint)
-    title, stack = scrub(report.message), report.stack and scrub(report.stack)
-    function_name = report.function_name and scrub(report.function_name)
-    release, url = report.release and scrub(report.release), report.url and scrub(report.url)
+    title = scrub(report.message)[:LONGEST_MESSAGE]
+    stack = _kept(report.stack, LONGEST_STACK)
+    function_name, release = (_kept(name, LONGEST_NAME) for name in (report.function_name, report.release))
+    url = _kept(report.url, LONGEST_URL)
     context = scrub_context(report.context)
     outcome = _database().run(
         lambda conn: errors.report_error(
@@ -107,3 +109,7 @@ def record(report: ErrorReport, request_id: str, address: str | None = None) -> 
             extra={"stack": stack, "context": context, "url": url},
         )
     return {"fingerprint": group, "occurrence_count": outcome["occurrence_count"], "new": outcome["new"]}
+
+
+def _kept(text: str | None, longest: int) -> str | None:
+    return text and scrub(text)[:longest]

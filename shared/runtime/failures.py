@@ -21,7 +21,7 @@ BURST = 50
 PAUSE_SECONDS = 10.0
 # Failures of so many kinds are told apart; beyond them whatever was quiet the longest is forgotten.
 REMEMBERED = 100
-# What log-error takes of a message, and of a stack, whose end says where it broke.
+# What is told of a message, and of a stack, whose end says where it broke.
 MESSAGE_LENGTH = 10_000
 STACK_LENGTH = 30_000
 
