@@ -20,7 +20,7 @@ CHANGES = {
     "customers": "UPDATE customers SET phone = '+43 1 234567'",
     "offerings": "UPDATE offerings SET unit_amount = unit_amount + 1",
     "add_ons": "UPDATE add_ons SET unit_amount = unit_amount + 1",
-    "slots": "UPDATE slots SET max_units = max_units + 1",
+    "slots": "UPDATE slots SET max_units = max_units + 1 WHERE sold_units = 0",
     "ticket_reservations": "UPDATE ticket_reservations SET amount = amount + 1",
     "reservation_items": "UPDATE reservation_items SET unit_amount = unit_amount + 1",
     "reservation_add_ons": "UPDATE reservation_add_ons SET quantity = quantity + 1",
