@@ -5,6 +5,7 @@ from textwrap import dedent
 
 import pytest
 
+from database.connection import ANSWER_SECONDS, CONNECT_OPTIONS
 from local.cloudformation import TemplateError
 from local.template import LambdaFunction, load_template
 
@@ -159,3 +160,12 @@ def test_the_repository_template_gives_every_function_what_it_needs() -> None:
     assert {"reservations", "create-payment-intent", "stripe-webhook", "migrate"} <= functions.keys()
     assert all(layer.exists() for name in ("reservations", "log-error") for layer in functions[name].layers)
     assert functions["reservation-cleanup"].schedules[0].expression == "rate(5 minutes)"
+
+
+def test_every_function_that_is_called_outlives_a_database_that_says_nothing() -> None:
+    """Or Lambda would end it, and answer 502, before it has answered 503 itself."""
+    functions = load_template(Path(__file__).parents[2] / "template.yaml").functions
+    patience = ANSWER_SECONDS + CONNECT_OPTIONS["connect_timeout"]
+    called = {name: function.timeout_s for name, function in functions.items() if function.url_auth}
+    assert len(called) > 5
+    assert {name for name, timeout in called.items() if timeout <= patience} == set()
