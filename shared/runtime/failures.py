@@ -97,10 +97,11 @@ def report_failure(failure: Exception, context: Any, *, severity: str = "error")
             return
         # Compiling their expressions is nothing that a cold start should wait for.
         from domain.errors import fingerprint  # noqa: PLC0415
-        from domain.scrubbing import scrub  # noqa: PLC0415
+        from domain.scrubbing import MAXIMUM_TEXT, scrub  # noqa: PLC0415
 
         message = scrub(traceback.format_exception_only(failure)[0].strip())[:MESSAGE_LENGTH]
-        stack = scrub("".join(traceback.format_exception(failure))[-STACK_LENGTH:])
+        # Cut once it is scrubbed: what began as half a secret has gone with the beginning.
+        stack = scrub("".join(traceback.format_exception(failure))[-MAXIMUM_TEXT:])[-STACK_LENGTH:]
         name = fingerprint("backend", None, message, stack)
         report = {
             "message": message,

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from functions.log_error.service import NEW_GROUPS_AN_HOUR
+from runtime import failures
 from runtime.sentry import _client
 from tests.support.app import App
-from tests.support.lambda_events import SOURCE_IP, Answer
+from tests.support.lambda_events import SOURCE_IP, Answer, Context
 from tests.support.logs import Logs
 from tests.support.postgres import on_every_postgres
 from tests.support.receiver import Receiver, receiving
@@ -153,6 +154,20 @@ def test_what_is_too_long_to_keep_is_cut_and_counted(app: App, field: str) -> No
     column = {"message": "error_message", "stack": "stack_trace"}.get(field, field)
     (kept,) = [each for (each,) in app.rows(f"SELECT {column} FROM error_logs") if each and "xxx" in each]
     assert kept == ("x" * (longest - 10) + " [card] yyy")[:longest]
+
+
+def test_half_a_secret_of_a_long_stack_of_ours_is_not_told(monkeypatch: pytest.MonkeyPatch, app: App) -> None:
+    """Its end says where it broke: what is cut off is its beginning, perhaps through a token."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(failures, "_send", lambda _function, _name, report: told.append(report))
+    app.set(LOG_ERROR_FUNCTION="holdfast-log-error:live")
+    token = "6c0a9f31" * 8
+    failures._breaker.cache_clear()
+    failures.report_failure(ValueError(token + " x" * (failures.STACK_LENGTH // 2 - 16)), Context())
+    failures._breaker.cache_clear()
+    (report,) = told
+    assert report["stack"].endswith(" x x\n")
+    assert token[-20:] not in report["stack"]
 
 
 def test_more_than_64_kib_is_413(app: App) -> None:
