@@ -92,7 +92,10 @@ def test_control_without_the_holds_lock_a_double_click_spends_twice(
 
 
 def test_of_a_hundred_members_one_books_the_last_one(shop: Shop, till: Till) -> None:
-    """A hundred members at once hold and book the last one with credits: one booking, one credit spent in all."""
+    """A hundred members at once hold and book the last one with credits: one booking, one credit spent in all.
+
+    Its negative control: test_control_without_the_slots_lock_the_last_one_is_held_twice of test_holding.
+    """
     slot = shop.slot(units=1)
     shop.rows("UPDATE offerings SET credits_price = 1")
     members = [f"user-{uuid4()}" for _ in range(MEMBERS)]

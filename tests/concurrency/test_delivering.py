@@ -70,6 +70,15 @@ def deliver_together(
         return Counter(json.loads(body)["id"] for _, body in site.received), results
 
 
+def claim_without_lease_and_lock(shop: Shop) -> None:
+    rewrite_function(
+        shop.owner_url,
+        "claim_outbox",
+        ("AND lease_until <= now()", ""),
+        ("FOR NO KEY UPDATE SKIP LOCKED", ""),
+    )
+
+
 def test_deliverers_at_once_send_each_notification_once(
     shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,33 +94,42 @@ def test_control_without_lease_and_lock_a_notification_is_sent_twice(
     shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: where a row is taken without lock and lease, several deliverers send it."""
-    rewrite_function(
-        shop.owner_url,
-        "claim_outbox",
-        ("AND lease_until <= now()", ""),
-        ("FOR NO KEY UPDATE SKIP LOCKED", ""),
-    )
+    claim_without_lease_and_lock(shop)
 
     arrived, _ = deliver_together(shop, till, monkeypatch)
 
     assert max(arrived.values()) > 1
 
 
-def test_deliverers_at_once_refund_once(shop: Shop, till: Till) -> None:
-    """Money of holds whose time has come goes back once each, with four deliverers at work."""
-    slot = shop.slot(units=ROWS)
-    holds = [shop.hold({slot: 1})["id"] for _ in range(ROWS)]
+def refund_together(
+    shop: Shop, till: Till, rows: int = ROWS
+) -> tuple[list[str], list[dict[str, int] | Exception]]:
+    """The intents of holds whose money came too late, and what each of four deliverers of their refunds said."""
+    slot = shop.slot(units=rows)
+    holds = [shop.hold({slot: 1})["id"] for _ in range(rows)]
     intents = [json.loads(till.pay(hold, None).body)["payment_intent_id"] for hold in holds]
     events = [till.confirm(intent_id) for intent_id in intents]
     shop.rows("UPDATE slots SET starts_at = now() - interval '1 minute' WHERE id = %s", slot)
     assert {till.tell(event) for event in events} == {"processed"}
+    return intents, shop.at_once(4, lambda _: till.deliver(10))
 
-    results = shop.at_once(4, lambda _: till.deliver(10))
+
+def test_deliverers_at_once_refund_once(shop: Shop, till: Till) -> None:
+    """Money of holds whose time has come goes back once each, with four deliverers at work; each is asked for once."""
+    intents, results = refund_together(shop, till)
 
     assert not [result for result in results if isinstance(result, Exception)], results
     sent = [till.stripe.refunds.list({"payment_intent": intent_id}).data for intent_id in intents]
     assert [[refund.amount for refund in refunds] for refunds in sent] == [[PRICE]] * ROWS
     assert shop.rows("SELECT DISTINCT status FROM refunds") == [("succeeded",)]
+    assert shop.rows("SELECT DISTINCT attempts FROM outbox WHERE kind = 'refund'") == [(1,)]
     assert shop.rows("SELECT DISTINCT refunded_amount FROM payment_intents_log") == [(PRICE,)]
     assert shop.violations() == []
     assert shop.deadlocks() == 0
+
+
+def test_control_without_lease_and_lock_a_refund_is_asked_for_twice(shop: Shop, till: Till) -> None:
+    """Negative control: then it is Stripe alone, by our key, that does not send it twice."""
+    claim_without_lease_and_lock(shop)
+    refund_together(shop, till, rows=5)
+    assert shop.value("SELECT max(attempts) FROM outbox WHERE kind = 'refund'") > 1

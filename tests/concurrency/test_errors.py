@@ -18,7 +18,9 @@ EACH = 20
 CAP = 5
 
 
-def report(shop: Shop, name: str, request_id: str, *, opened_an_hour: int | None = None) -> dict[str, Any]:
+def report(
+    shop: Shop, name: str, request_id: str, *, opened_an_hour: int | None = None, issues_an_hour: int = CAP
+) -> dict[str, Any]:
     return report_error(
         shop.connection(),
         fingerprint=name,
@@ -34,7 +36,7 @@ def report(shop: Shop, name: str, request_id: str, *, opened_an_hour: int | None
         times=1,
         opener="somebody",
         opened_an_hour=opened_an_hour,
-        issues_an_hour=CAP,
+        issues_an_hour=issues_an_hour,
     )
 
 
@@ -73,17 +75,35 @@ def test_control_a_count_that_is_read_before_it_is_written_loses_reports(shop: S
     assert shop.value("SELECT occurrence_count FROM error_groups") < CALLERS * EACH
 
 
-def test_seen_again_at_once_it_opens_once(shop: Shop) -> None:
-    """Resolved, and then thirty at once: one more opening, one row due."""
+def see_again(shop: Shop) -> None:
     report(shop, "same", "first")
     shop.rows("UPDATE outbox SET status = 'delivered'")
     shop.rows("SELECT change_error_group('same', 'resolve')")
     shop.at_once(CALLERS, lambda caller: report(shop, "same", str(caller)))
+
+
+def test_seen_again_at_once_it_opens_once(shop: Shop) -> None:
+    """Resolved, and then thirty at once: one more opening, one row due."""
+    see_again(shop)
     assert shop.rows("SELECT status, openings, occurrence_count FROM error_groups") == [
         ("open", 2, CALLERS + 1)
     ]
     assert shop.rows("SELECT status, payload ->> 'opening' FROM outbox") == [("pending", "2")]
     assert shop.deadlocks() == 0
+
+
+def test_control_a_status_that_is_read_before_it_is_written_opens_twice(shop: Shop) -> None:
+    """Negative control: where whether it was resolved is not read from the locked row, several open it."""
+    rewrite_function(
+        shop.owner_url,
+        "report_error",
+        (
+            "openings = openings + CASE WHEN status = 'resolved'",
+            "openings = openings + CASE WHEN (SELECT e.status FROM error_groups e, pg_sleep(0.05) WHERE e.fingerprint = p_fingerprint) = 'resolved'",
+        ),
+    )
+    see_again(shop)
+    assert shop.value("SELECT openings FROM error_groups") > 2
 
 
 def new_errors(shop: Shop, opened_an_hour: int | None) -> Counter[str]:
@@ -171,11 +191,10 @@ def test_control_without_lease_and_lock_an_error_has_two_issues(
     assert len(deliver_at_once(shop, till, monkeypatch).issues) > CAP
 
 
-def test_reports_and_closings_at_once_deadlock_nobody(
+def report_and_close(
     shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ten errors, seen, resolved, closed there and delivered at the same time, again and again: every report is counted."""
-    shop.rows("UPDATE error_groups SET status = 'open'")
+) -> tuple[list[Exception], TrackerServer]:
+    """Ten errors, seen, resolved, closed there and delivered at the same time, again and again; who failed."""
     names = [f"error {number}" for number in range(10)]
     with tracking() as server:
         tracker = Tracker(server.url, REPOSITORY, None)
@@ -191,10 +210,32 @@ def test_reports_and_closings_at_once_deadlock_nobody(
                     for issue in list(server.issues):
                         server.close(issue["number"])
                 else:
-                    report(shop, name, f"{caller}-{number}")
+                    report(shop, name, f"{caller}-{number}", issues_an_hour=1000)
 
         failed = [answer for answer in shop.at_once(15, act) if isinstance(answer, Exception)]
+    return failed, server
+
+
+def test_reports_and_closings_at_once_deadlock_nobody(
+    shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they meet, every report is counted, and an error has one issue."""
+    failed, server = report_and_close(shop, till, monkeypatch)
     assert failed == []
     assert shop.value("SELECT sum(occurrence_count) FROM error_groups") == 9 * 10
     assert len(server.issues) == len({issue["labels"][1] for issue in server.issues})
     assert shop.deadlocks() == 0
+
+
+def test_control_a_row_that_is_locked_before_its_group_deadlocks(
+    shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: who settles an issue with the row first meets a report that has the group."""
+    group_first = "PERFORM 1 FROM error_groups"
+    row_first = "PERFORM 1 FROM outbox WHERE id = p_outbox_id FOR NO KEY UPDATE; PERFORM pg_sleep(0.05);"
+    rewrite_function(shop.owner_url, "settle_issue", (group_first, f"{row_first} {group_first}"))
+    for _ in range(10):
+        report_and_close(shop, till, monkeypatch)
+        if shop.deadlocks():
+            return
+    pytest.fail("the race did not show")

@@ -9,6 +9,7 @@ import pytest
 
 from scripts import forget_person
 from scripts.forget_person import StillOpen, forget
+from tests.concurrency.guards import rewrite_function
 from tests.concurrency.shop import Shop
 
 EMAIL = "ada@example.com"
@@ -69,8 +70,8 @@ def test_control_without_the_customers_lock_a_buyer_is_forgotten(
     ) == [("active", "Forgotten")]
 
 
-def test_who_holds_while_they_are_forgotten_is_a_new_customer(shop: Shop) -> None:
-    """The hold waits, finds the address gone, and begins anew under it."""
+def hold_while_they_are_forgotten(shop: Shop) -> str:
+    """The address under which the hold then stands."""
     slot = known_customer(shop)
 
     def act() -> None:
@@ -78,13 +79,33 @@ def test_who_holds_while_they_are_forgotten_is_a_new_customer(shop: Shop) -> Non
             buyer.execute(HOLD, [EMAIL, slot])
 
     with psycopg.connect(shop.owner_url) as owner, ThreadPoolExecutor(1) as crowd:
+        owner.execute("SELECT")  # a transaction of this test's own, so that `forget` does not commit
         forget(owner, EMAIL)
         running = crowd.submit(act)
         until_it_waits(shop, running)
         owner.commit()
         running.result()
-    assert shop.rows(
+    return shop.value(
         "SELECT c.email FROM ticket_reservations r JOIN customers c ON c.id = r.customer_id WHERE r.status = 'active'"
-    ) == [(EMAIL,)]
+    )
+
+
+def test_who_holds_while_they_are_forgotten_is_a_new_customer(shop: Shop) -> None:
+    """The hold waits, finds the address gone, and begins anew under it."""
+    assert hold_while_they_are_forgotten(shop) == EMAIL
     assert shop.value("SELECT count(*) FROM customers WHERE name = 'Forgotten'") == 1
     assert shop.violations() == []
+
+
+def test_control_a_hold_that_only_looks_for_its_customer_is_a_forgotten_ones(shop: Shop) -> None:
+    """Negative control: where the customer's row is not waited for, the hold is that of a person who has no name."""
+    rewrite_function(
+        shop.owner_url,
+        "reserve_tickets",
+        (
+            "INSERT INTO customers AS c",
+            "SELECT id INTO v_customer FROM customers WHERE lower(email) = lower(p_email); IF NOT FOUND THEN INSERT INTO customers AS c",
+        ),
+        ("INTO v_customer, v_new_customer;", "INTO v_customer, v_new_customer; END IF;"),
+    )
+    assert hold_while_they_are_forgotten(shop).endswith("@forgotten.invalid")

@@ -1,4 +1,8 @@
-"""The great races once more as the world sees them: over HTTP, through Lambda's runtime, in several processes."""
+"""The great races once more as the world sees them: over HTTP, through Lambda's runtime, in several processes.
+
+The guards are those of tests/concurrency, and so are the negative controls: `test_holding` without the slot's lock,
+`test_paying` without lock and lease, `test_webhooks` without claim and locks.
+"""
 
 import json
 from collections import Counter
