@@ -86,8 +86,11 @@ export interface Hold {
   /**
    * Cancels the hold when the page is left for another site or closed: not for a page of the same site, not on a reload by
    * keys or by a script, and never once paying has begun. The browser's own button for reloading looks like leaving: then
-   * `recall` answers a cancelled hold, so that the page can say so, and hold the same again. Without a Navigation API
-   * nothing is cancelled. Returns what stops it.
+   * `recall` answers a cancelled hold, so that the page can say so, and hold the same again.
+   *
+   * A browser without a Navigation API does not say where a page goes. There the hold stays where the browser keeps the page
+   * to come back to, and within 10 s of any click but one on a link to another site; a script that reloads the page, or
+   * moves it on, without a click looks like leaving: stop this before. Returns what stops it.
    */
   cancelOnLeaving(): () => void;
   /** The tab does not remember it any more; the hold itself stays. */

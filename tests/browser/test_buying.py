@@ -22,6 +22,21 @@ def site(page: Page) -> Page:
     return page
 
 
+@pytest.fixture
+def older_site(page: Page) -> Page:
+    """The same in a browser without a Navigation API."""
+    page.add_init_script("delete window.navigation;")
+    open_site(page)
+    assert page.evaluate("window.navigation === undefined")
+    return page
+
+
+@pytest.fixture(params=["site", "older_site"])
+def either_site(request: pytest.FixtureRequest) -> Page:
+    """One and then the other."""
+    return request.getfixturevalue(request.param)
+
+
 def test_a_buyer_holds_pays_and_cancels_the_booking(site: Page, cloud: Cloud) -> None:
     """From the seats that are left to the booking that gives its money back, through the real functions."""
     cloud.slot(2, offering="haircut")
@@ -226,10 +241,18 @@ def go_elsewhere(page: Page, stripe_url: str) -> None:
     page.goto(f"{stripe_url}/_emulator")
 
 
-@pytest.mark.parametrize("leave", [close, go_elsewhere])
+def follow_a_link_elsewhere(page: Page, stripe_url: str) -> None:
+    page.evaluate("url => { document.body.innerHTML = `<a href=${url}/_emulator>away</a>`; }", stripe_url)
+    page.click("a")
+    page.wait_for_url(f"{stripe_url}/**")
+
+
+@pytest.mark.parametrize("leave", [close, go_elsewhere, follow_a_link_elsewhere])
 def test_leaving_gives_the_seats_back(
-    site: Page, context: BrowserContext, cloud: Cloud, leave: Callable[[Page, str], None]
+    either_site: Page, context: BrowserContext, cloud: Cloud, leave: Callable[[Page, str], None]
 ) -> None:
+    """Whether the browser says where a page goes, or not."""
+    site = either_site
     seen = hold(site, wanted(cloud.slot()))
     site.evaluate("() => { hold.cancelOnLeaving(); }")
     leave(site, cloud.stack["stripe"]["api_base"])
@@ -265,6 +288,15 @@ def follow_a_link(page: Page) -> None:
     page.wait_for_url("**/health/ready")
 
 
+def click_what_a_script_follows(page: Page) -> None:
+    page.evaluate("""() => {
+        document.body.innerHTML = "<button>on</button>";
+        document.querySelector("button").onclick = () => { location.href = "/health/ready"; };
+    }""")
+    page.click("button")
+    page.wait_for_url("**/health/ready")
+
+
 def begin_to_pay_and_leave(page: Page) -> None:
     page.evaluate("hold.pay()")
     page.goto("about:blank")
@@ -279,14 +311,33 @@ def pay_what_was_recalled_and_leave(page: Page) -> None:
     "stay",
     [
         reload_by_keys,
-        reload_by_script,
         follow_a_link,
+        click_what_a_script_follows,
         begin_to_pay_and_leave,
         pay_what_was_recalled_and_leave,
     ],
 )
-def test_staying_keeps_the_seats(site: Page, cloud: Cloud, stay: Callable[[Page], None]) -> None:
+def test_staying_keeps_the_seats(either_site: Page, cloud: Cloud, stay: Callable[[Page], None]) -> None:
     """On the same site, or on the way to the bank: the page does not even ask for it."""
+    stay_with_a_hold(either_site, cloud, stay)
+
+
+def test_a_script_may_reload_where_the_browser_says_so(site: Page, cloud: Cloud) -> None:
+    """Without a Navigation API it looks like leaving."""
+    stay_with_a_hold(site, cloud, reload_by_script)
+
+
+def test_a_page_that_an_older_browser_keeps_keeps_the_seats(older_site: Page, cloud: Cloud) -> None:
+    """It may come back, and nothing tells where it went."""
+    hold(older_site, wanted(cloud.slot()))
+    older_site.evaluate("""() => {
+        hold.cancelOnLeaving();
+        dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
+    }""")
+    assert older_site.evaluate("hold.reservation.status") == "active"
+
+
+def stay_with_a_hold(site: Page, cloud: Cloud, stay: Callable[[Page], None]) -> None:
     hold(site, wanted(cloud.slot()))
     site.evaluate("""() => {
         const ask = window.fetch;
