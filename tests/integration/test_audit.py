@@ -22,7 +22,7 @@ CHANGES = {
     "add_ons": "UPDATE add_ons SET unit_amount = unit_amount + 1",
     "slots": "UPDATE slots SET max_units = max_units + 1 WHERE sold_units = 0",
     "ticket_reservations": "UPDATE ticket_reservations SET amount = amount + 1",
-    "reservation_items": "UPDATE reservation_items SET unit_amount = unit_amount + 1",
+    "reservation_items": "UPDATE reservation_items SET unit_amount = 700 WHERE unit_amount = 600",
     "reservation_add_ons": "UPDATE reservation_add_ons SET quantity = quantity + 1",
     "payment_intents_log": "UPDATE payment_intents_log SET status = 'looked at'",
     "bookings": "UPDATE bookings SET payment_status = 'disputed'",
@@ -63,7 +63,7 @@ def one_of_each(app: App) -> str:
         """
         INSERT INTO reservation_items (reservation_id, slot_id, units, unit_amount)
         SELECT r.id, s.id, 1, 600 FROM ticket_reservations r, slots s WHERE s.held_units + s.sold_units = 0;
-        INSERT INTO reservation_add_ons SELECT i.id, a.id, 1, 600 FROM reservation_items i, add_ons a;
+        INSERT INTO reservation_add_ons SELECT i.id, a.id, 1, 600 FROM reservation_items i, add_ons a WHERE i.unit_amount = 600;
         INSERT INTO booking_add_ons SELECT i.id, a.id, 1, 600 FROM booking_items i, add_ons a;
         INSERT INTO refunds (payment_id, amount, reason) SELECT id, 100, 'test' FROM payment_intents_log;
         INSERT INTO disputes (id, stripe_dispute_id, payment_id, status, status_at, standing, amount, currency)

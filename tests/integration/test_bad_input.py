@@ -370,6 +370,53 @@ def test_a_change_of_a_booking_with_one_thing_wrong_is_refused(
     assert app.dump() == before
 
 
+OFFERING = {
+    "name": "Yoga",
+    "kind": "class",
+    "unit_amount": 1500,
+    "currency": "eur",
+    "credits_price": 1,
+    "timezone": "Europe/Vienna",
+    "pay_on_arrival": True,
+    "add_ons": [{"name": "Mat", "unit_amount": 300}],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "also"),
+    [
+        ("PUT", "/offerings/nope", OFFERING, 412),
+        ("PUT", f"/slots/{uuid4()}", {"max_bookings": 5, "max_units": 5}, 404),
+        ("POST", "/customers/ada/credits", {"delta": -5, "reason": "a mistake"}, 409),
+        ("POST", "/webhook-events/replay", {"status": "dead", "since": "2026-01-01T00:00:00Z"}, 200),
+    ],
+    ids=["offering", "slot", "credits", "replay"],
+)
+def test_what_an_administrator_says_with_one_thing_wrong_is_refused(
+    app: App, method: str, path: str, body: dict[str, Any], also: int
+) -> None:
+    """Near-valid bodies, about what there is not: nothing is created, granted or done again."""
+    app.set(JWT_SECRET=SECRET)
+    headers = {
+        "authorization": f"Bearer {token(role='admin')}",
+        "if-match": "7",
+        "idempotency-key": "a-key-of-sixteen-and-more",
+    }
+    before = app.dump()
+
+    @FEW
+    @given(mutations(body))
+    def check(document: Any) -> None:
+        granted = (
+            isinstance(document, dict) and isinstance(document.get("delta"), int) and document["delta"] > 0
+        )
+        if not granted:
+            refused(app.call("admin", method, path, written(document), headers), also)
+
+    check()
+    assert app.dump() == before
+
+
 def test_a_schedule_with_one_thing_wrong_is_refused(app: App) -> None:
     """Near-valid bodies, for an offering that there is not."""
     app.set(JWT_SECRET=SECRET)

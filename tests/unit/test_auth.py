@@ -323,6 +323,15 @@ def test_a_missing_or_wrong_setting_is_named(
         load(AuthSettings)
 
 
+def test_what_is_wrong_with_the_settings_is_said_to_whoever_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not first to somebody who has a token."""
+    configure(monkeypatch, JWT_SECRET="short")
+    with pytest.raises(MissingSetting, match=r"^JWT_SECRET: "):
+        signed_in(url_request())
+
+
 def test_a_secret_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch, TOKEN_SECRET=None)
     assert next(load(AuthSettings).session_keys()) == SECRET
