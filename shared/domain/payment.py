@@ -26,8 +26,6 @@ class Observation:
     awaits_funds: bool
     status: str
     seen_at: datetime
-    livemode: bool
-    account: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +84,8 @@ def reason_not_ours(
     return None
 
 
-def reason_to_quarantine(
-    payment: Payment, seen: Observation, *, livemode: bool, account: str | None
-) -> str | None:
-    """Why what Stripe says cannot be about the payment that we asked for; None where it can."""
-    if not_ours := reason_not_ours(
-        livemode=seen.livemode, account=seen.account, our_livemode=livemode, our_account=account
-    ):
-        return not_ours
+def reason_to_quarantine(payment: Payment, seen: Observation) -> str | None:
+    """Why what Stripe says in our account cannot be about the payment that we asked for; None where it can."""
     if seen.currency != payment.currency:
         return "currency"
     if seen.amount != payment.amount:

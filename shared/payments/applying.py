@@ -9,8 +9,16 @@ from database import webhook_events
 from database.connection import Connection, Context, Database, only_value, transaction
 from domain import refusals
 from domain.payment import Action, Decision, Observation, Payment, decide, reason_to_quarantine
-from payments.ledger import FOREIGN, LEDGER_TYPES, apply_ledger_event
-from payments.settling import MAY_REFUND, locked_payment, tell_of_event, write_effects
+from payments.ledger import LEDGER_TYPES, apply_ledger_event
+from payments.settling import (
+    FOREIGN,
+    MAY_REFUND,
+    NO_SUCH_PAYMENT,
+    locked_payment,
+    reason_another_is_meant,
+    tell_of_event,
+    write_effects,
+)
 from payments.versions import current_object
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
@@ -91,11 +99,8 @@ def _observation(gateway: StripeGateway, event: Mapping[str, Any]) -> Observatio
     """What the event says; an event in another API version is only a hint to look the object up."""
     kind = "checkout.session" if event["type"].startswith("checkout.") else "payment_intent"
     seen = observe(
-        current_object(gateway, kind, event),
-        seen_at=datetime.fromtimestamp(event["created"], UTC),
-        account=event.get("account"),
+        current_object(gateway, kind, event), seen_at=datetime.fromtimestamp(event["created"], UTC)
     )
-    seen = replace(seen, livemode=event["livemode"])
     if event["type"] == "checkout.session.async_payment_failed":
         # The session is complete and can never be paid again: as good as canceled.
         seen = replace(seen, canceled=True, awaits_funds=False)
@@ -112,18 +117,20 @@ class Verdict:
     decision: Decision = NO_EFFECT
 
 
-def _judge(settings: StripeSettings, claimed: Mapping[str, Any], seen: Observation) -> Verdict:
+def _judge(
+    settings: StripeSettings, event: Mapping[str, Any], claimed: Mapping[str, Any], seen: Observation
+) -> Verdict:
     """What the event calls for, given its row and the locked rows of its payment and hold."""
     if claimed["status"] in webhook_events.DONE:
         return Verdict("duplicate")
+    wrong = reason_another_is_meant(settings, event)
     if "payment" not in claimed:
-        return Verdict("parked", "no such payment here" if seen.payment_id else FOREIGN)
+        if wrong:
+            return Verdict("quarantined", wrong)
+        return Verdict("parked", NO_SUCH_PAYMENT if seen.payment_id else FOREIGN)
     payment, hold = locked_payment(claimed)
     identify(payment_id=payment.id, reservation_id=payment.reservation_id)
-    wrong = reason_to_quarantine(
-        payment, seen, livemode=settings.livemode, account=settings.stripe_account_id
-    )
-    if wrong:
+    if wrong := wrong or reason_to_quarantine(payment, seen):
         return Verdict("quarantined", wrong, payment)
     decision = decide(payment, hold, seen)
     outcome = "stale" if decision.action is Action.NOTHING else "processed"
@@ -165,7 +172,7 @@ def claim_and_apply(
                 checkout_session_id=seen.checkout_session_id,
                 payment_id=seen.payment_id,
             )
-        verdict = _judge(settings, only_value(cursor), seen)
+        verdict = _judge(settings, event, only_value(cursor), seen)
         kill_point("webhook.claimed")
         with unit.committing():
             if verdict.payment is not None:

@@ -22,8 +22,14 @@ from domain.ledger import (
     reason_to_quarantine_fact,
     with_facts,
 )
-from domain.payment import reason_not_ours
-from payments.settling import MAY_REFUND, settle, tell_of_event
+from payments.settling import (
+    FOREIGN,
+    MAY_REFUND,
+    NO_SUCH_PAYMENT,
+    reason_another_is_meant,
+    settle,
+    tell_of_event,
+)
 from payments.versions import current_object
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
@@ -39,8 +45,6 @@ DISPUTE_TYPES = frozenset(
     for what in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")
 )
 LEDGER_TYPES = REFUND_TYPES | DISPUTE_TYPES
-# Why an event is parked in silence: somebody else shares the account.
-FOREIGN = "not made by this system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def apply_ledger_event(
     One that comes before the payment it is about, or before a refund that makes room for it, waits for nothing: Stripe
     is asked for what is missing, between two transactions.
     """
-    heard = _heard(gateway, event)
+    heard = _heard(gateway, settings, event)
     try:
         entry = database.run(lambda conn: _claim_and_enter(conn, settings, event, heard, context, sure=False))
     except LookAtStripe:
@@ -127,7 +131,7 @@ def _lock(conn: Connection, payment_intent_id: str) -> None:
     )
 
 
-def _heard(gateway: StripeGateway, event: Mapping[str, Any]) -> Heard:
+def _heard(gateway: StripeGateway, settings: StripeSettings, event: Mapping[str, Any]) -> Heard:
     """What the event says. One about a charge does not say which refunds it has: they are listed.
 
     https://docs.stripe.com/changelog/2022-11-15/deprecates-charges-auto-expand
@@ -136,6 +140,8 @@ def _heard(gateway: StripeGateway, event: Mapping[str, Any]) -> Heard:
         intent_id = event["data"]["object"].get("payment_intent")
         if not isinstance(intent_id, str):
             return Heard(None)
+        if reason_another_is_meant(settings, event):
+            return Heard(intent_id)  # our account's list has nothing of theirs
         return Heard(intent_id, refunds=gateway.list_refunds(intent_id))
     if event["type"] in REFUND_TYPES:
         refund = observe_refund(current_object(gateway, "refund", event))
@@ -185,7 +191,11 @@ def _claim_and_enter(
                 payment_id=None,
             )
             read = read_ledger(conn, heard.payment_intent_id)
-        entry = _judge(settings, event, only_value(claimed)["status"], only_value(read), heard, sure=sure)
+        claim = only_value(claimed)
+        # The ledger is a statement of its own: a payment that it sees and the claim did not was committed in between,
+        # nobody has locked it, and what was read of it may be overtaken.
+        ledger = only_value(read) if "payment" in claim else None
+        entry = _judge(settings, event, claim["status"], ledger, heard, sure=sure)
         kill_point("webhook.claimed")
         with unit.committing():
             if entry.before and entry.after:
@@ -213,22 +223,18 @@ def _judge(
 ) -> Entry:
     if status in webhook_events.DONE:
         return Entry("duplicate")
-    if not sure and heard.payment_intent_id and (row is None or row["captured_amount"] == 0):
-        raise LookAtStripe
-    if row is None:
-        return Entry("parked", "no such payment here" if heard.names_us else FOREIGN)
-    before = ledger_of(row)
-    identify(payment_id=before.payment_id)
-    wrong = reason_not_ours(
-        livemode=event["livemode"],
-        account=event.get("account"),
-        our_livemode=settings.livemode,
-        our_account=settings.stripe_account_id,
-    )
-    for fact in (*heard.refunds, *heard.disputes):
-        wrong = wrong or reason_to_quarantine_fact(before, fact)
-    if wrong:
+    before = ledger_of(row) if row else None
+    if before is not None:
+        identify(payment_id=before.payment_id)
+    if wrong := reason_another_is_meant(settings, event):
         return Entry("quarantined", wrong, before)
+    if not sure and heard.payment_intent_id and (before is None or before.captured_amount == 0):
+        raise LookAtStripe
+    if before is None:
+        return Entry("parked", NO_SUCH_PAYMENT if heard.names_us else FOREIGN)
+    for fact in (*heard.refunds, *heard.disputes):
+        if wrong := reason_to_quarantine_fact(before, fact):
+            return Entry("quarantined", wrong, before)
     try:
         after = with_facts(before, heard.refunds, heard.disputes)
     except MoreThanCaptured:

@@ -13,6 +13,7 @@ from domain.payment import (
     Observation,
     Payment,
     decide,
+    reason_not_ours,
     reason_to_quarantine,
     tells_news,
 )
@@ -21,6 +22,10 @@ from runtime.observability import count, logger
 from runtime.settings import StripeSettings, load
 
 MAY_REFUND = frozenset([Action.REFUND, Action.RELEASE_AND_REFUND, Action.SEAT_AGAIN_OR_REFUND])
+# Why an event is parked, and a person is told: it carries an id of ours.
+NO_SUCH_PAYMENT = "no such payment here"
+# Why one is parked in silence: somebody else shares the account.
+FOREIGN = "not made by this system"
 
 
 def locked_payment(locked: Mapping[str, Any]) -> tuple[Payment, Hold]:
@@ -40,6 +45,16 @@ def locked_payment(locked: Mapping[str, Any]) -> tuple[Payment, Hold]:
             status_at=datetime.fromtimestamp(float(payment["status_at"]), UTC),
         ),
         Hold(status=hold["status"], begun=hold["begun"], booked_by=hold["booked_by"]),
+    )
+
+
+def reason_another_is_meant(settings: StripeSettings, event: Mapping[str, Any]) -> str | None:
+    """Why the event is another account's, or of another mode; None where it is meant for us."""
+    return reason_not_ours(
+        livemode=event["livemode"],
+        account=event.get("account"),
+        our_livemode=settings.livemode,
+        our_account=settings.stripe_account_id,
     )
 
 
@@ -96,10 +111,9 @@ def settle(database: Database, seen: Observation, context: Context) -> Decision:
                 )
             locked = only_value(cursor)
             if locked is None:
-                return Decision(Action.NOTHING, "no such payment here")
+                return Decision(Action.NOTHING, NO_SUCH_PAYMENT)
             payment, hold = locked_payment(locked)
-            # Asked under our own key: it is our account and our mode.
-            wrong = reason_to_quarantine(payment, seen, livemode=seen.livemode, account=seen.account)
+            wrong = reason_to_quarantine(payment, seen)
             decision = Decision(Action.NOTHING, wrong) if wrong else decide(payment, hold, seen)
             if decision.action is Action.NOTE and not tells_news(payment, seen):
                 return Decision(Action.NOTHING)  # whoever asks about a healthy payment writes nothing

@@ -4,13 +4,17 @@ import json
 import random
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from psycopg import Cursor
 
-from domain.refusals import EventNotApplied
+from database import changing
+from database.connection import Connection
+from domain.refusals import EventNotApplied, PaymentProviderUnavailable
+from payments import ledger
 from tests.concurrency.guards import execute, rewrite_function
-from tests.concurrency.shop import PRICE, Shop
+from tests.concurrency.shop import CONTEXT, PRICE, Shop
 from tests.concurrency.till import Till
 
 PARTS = 9
@@ -127,6 +131,52 @@ def test_control_a_refund_that_knows_of_no_dispute_is_asked_for_beside_it(shop: 
     assert {row[0] for row in shop.violations()} >= {
         "a refund that waits is asked for, unless a dispute has the money"
     }
+
+
+def paid_unheard_of(shop: Shop, till: Till) -> tuple[str, dict[str, Any]]:
+    """A paid intent whose id has never reached us, and the event that brings it."""
+    hold = shop.hold({shop.slot(units=1): 1})["id"]
+    till.emulator.faults(
+        responses=[{"method": "POST", "path": "/v1/payment_intents", "times": 3, "timeout_after": True}]
+    )
+    with pytest.raises(PaymentProviderUnavailable):
+        till.pay(hold, None)
+    till.emulator.faults()
+    (made,) = till.intents(hold)
+    return made.id, till.confirm(made.id)
+
+
+def test_a_dispute_writes_nothing_over_a_payment_that_it_has_not_locked(
+    shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim finds no payment; before it reads the ledger the payment is booked, and afterwards cancelled.
+
+    What it does is led by hand, each step of the two others between two of its own: no race, and no control of one.
+    """
+    intent_id, paid = paid_unheard_of(shop, till)
+    assert till.emulator.act("/disputes", payment_intent=intent_id)[0] == 200
+    (disputed,) = said(till, intent_id, "charge.dispute.created")
+    read_ledger = ledger.read_ledger
+
+    def cancel() -> str:
+        (booking_id,) = shop.rows("SELECT id FROM bookings")[0]
+        return changing.cancel_booking(
+            shop.connection(), booking_id, change_id=uuid4(), version=1, policy=((0, 100),), context=CONTEXT
+        )["answer"]["status"]
+
+    def read_late(conn: Connection, payment_intent_id: str | None) -> Cursor[tuple[Any, ...]]:
+        monkeypatch.setattr(ledger, "read_ledger", read_ledger)
+        conn.execute("SELECT 1").fetchone()  # what was sent until here has been done
+        assert shop.all_at_once([lambda: till.tell(paid)]) == ["processed"]
+        cursor = read_ledger(conn, payment_intent_id)
+        conn.execute("SELECT 1").fetchone()
+        assert shop.all_at_once([cancel]) == ["cancelled"]
+        return cursor
+
+    monkeypatch.setattr(ledger, "read_ledger", read_late)
+    assert till.tell(disputed) == "processed"
+    assert shop.rows("SELECT status FROM bookings") == [("cancelled",)]
+    assert shop.violations() == []
 
 
 def failed_twice_at_once(shop: Shop, till: Till) -> tuple[Any, ...]:

@@ -270,6 +270,28 @@ def test_a_success_without_its_figures_is_quarantined(app: App, logs: Logs, miss
     assert app.status_counts() == {"active": 1}
 
 
+@pytest.mark.parametrize(
+    ("reason", "envelope"), [("livemode", {"livemode": True}), ("account", {"account": "acct_theirs"})]
+)
+@pytest.mark.parametrize(
+    "event_type",
+    ["payment_intent.succeeded", "charge.refunded", "refund.created", "charge.dispute.created"],
+)
+def test_what_is_not_meant_for_us_is_quarantined_without_a_payment_of_ours_too(
+    app: App, logs: Logs, event_type: str, reason: str, envelope: dict[str, Any]
+) -> None:
+    """Another mode, another account: nothing is looked up here or at Stripe, and a person is told."""
+    app.faults(
+        {"method": "GET", "path": "/v1/refunds", "times": 9, "status": 500},
+        {"method": "GET", "path": "/v1/payment_intents/pi_theirs", "times": 9, "status": 500},
+    )
+    theirs = intent("pi_theirs", 4500, "succeeded", payment_intent="pi_theirs")
+    event = event_of(event_type, theirs, **envelope)
+    assert app.outcome(event) == "quarantined"
+    assert log_row(app, event)[1:] == ("quarantined", 1, 1, reason)
+    assert "WebhookNeedsPerson" in logs.counted()
+
+
 def test_our_own_account_may_be_named(app: App) -> None:
     """An event that names our account is ours."""
     assert app.outcome(paid(app.payment(app.hold(app.slot()))) | {"account": "acct_ours"}) == "processed"

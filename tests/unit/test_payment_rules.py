@@ -16,6 +16,7 @@ from domain.payment import (
     Observation,
     Payment,
     decide,
+    reason_not_ours,
     reason_to_quarantine,
     tells_news,
 )
@@ -45,8 +46,6 @@ OPEN = Observation(
     awaits_funds=False,
     status="requires_payment_method",
     seen_at=NOW,
-    livemode=False,
-    account=None,
 )
 PAID = replace(OPEN, captured_amount=4500, status="succeeded")
 CANCELED = replace(OPEN, canceled=True, status="canceled")
@@ -113,9 +112,6 @@ def test_asking_about_a_payment_of_which_all_is_known_tells_nothing_new(
     ("changed", "reason"),
     [
         ({}, None),
-        ({"account": "acct_ours"}, None),
-        ({"livemode": True}, "livemode"),
-        ({"account": "acct_theirs"}, "account"),
         ({"currency": "usd"}, "currency"),
         ({"amount": 4501}, "amount"),
         ({"captured_amount": 4499}, "amount-received"),
@@ -126,15 +122,25 @@ def test_asking_about_a_payment_of_which_all_is_known_tells_nothing_new(
     ],
 )
 def test_the_gate_names_what_does_not_fit(changed: dict[str, Any], reason: str | None) -> None:
-    """Mode, account, currency, amount and amount received must be those of the payment that we asked for."""
-    seen = replace(PAID, **changed)
-    assert reason_to_quarantine(PAYMENT, seen, livemode=False, account="acct_ours") == reason
+    """Currency, amount and amount received must be those of the payment that we asked for."""
+    assert reason_to_quarantine(PAYMENT, replace(PAID, **changed)) == reason
 
 
-def test_without_an_account_of_ours_an_event_of_an_account_is_another_accounts() -> None:
-    """Where no account is configured, an event that names one is not ours."""
-    seen = replace(PAID, account="acct_theirs")
-    assert reason_to_quarantine(PAYMENT, seen, livemode=False, account=None) == "account"
+@pytest.mark.parametrize(
+    ("livemode", "account", "ours", "reason"),
+    [
+        (False, None, "acct_ours", None),
+        (False, "acct_ours", "acct_ours", None),
+        (True, None, "acct_ours", "livemode"),
+        (False, "acct_theirs", "acct_ours", "account"),
+        (False, "acct_theirs", None, "account"),
+    ],
+)
+def test_what_is_meant_for_us_is_of_our_mode_and_account(
+    livemode: bool, account: str | None, ours: str | None, reason: str | None
+) -> None:
+    """Where no account of ours is configured, an event that names one is not ours."""
+    assert reason_not_ours(livemode=livemode, account=account, our_livemode=False, our_account=ours) == reason
 
 
 def _apply(payment: Payment, hold: Hold, seen: Observation) -> tuple[Payment, Hold]:

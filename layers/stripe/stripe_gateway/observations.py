@@ -21,18 +21,16 @@ DAYS_LATER = frozenset(
 )
 
 
-def observe(
-    stripe_object: Mapping[str, Any], *, seen_at: datetime | None = None, account: str | None = None
-) -> Observation:
+def observe(stripe_object: Mapping[str, Any], *, seen_at: datetime | None = None) -> Observation:
     """What a payment intent or a checkout session says. `seen_at` is the moment it was true, by default now.
 
     What is absent or of another type reads as an amount of -1 or an empty word, which fits no payment of ours.
     """
     read = _observe_session if stripe_object.get("object") == "checkout.session" else _observe_intent
-    return read(stripe_object, seen_at or datetime.now(UTC), account)
+    return read(stripe_object, seen_at or datetime.now(UTC))
 
 
-def _observe_intent(intent: Mapping[str, Any], seen_at: datetime, account: str | None) -> Observation:
+def _observe_intent(intent: Mapping[str, Any], seen_at: datetime) -> Observation:
     status = _text(intent, "status") or ""
     return Observation(
         payment_intent_id=_text(intent, "id"),
@@ -45,8 +43,6 @@ def _observe_intent(intent: Mapping[str, Any], seen_at: datetime, account: str |
         awaits_funds=status == "processing" or _takes_days(intent),
         status=status,
         seen_at=seen_at,
-        livemode=bool(intent.get("livemode")),
-        account=account,
     )
 
 
@@ -63,7 +59,7 @@ def _takes_days(intent: Mapping[str, Any]) -> bool:
     return cast("Mapping[str, Any]", action).get("type") in DAYS_LATER
 
 
-def _observe_session(session: Mapping[str, Any], seen_at: datetime, account: str | None) -> Observation:
+def _observe_session(session: Mapping[str, Any], seen_at: datetime) -> Observation:
     intent = cast("Mapping[str, Any] | str | None", session.get("payment_intent"))
     status, paid = _text(session, "status") or "", session.get("payment_status") == "paid"
     return Observation(
@@ -79,8 +75,6 @@ def _observe_session(session: Mapping[str, Any], seen_at: datetime, account: str
         awaits_funds=status == "complete" and not paid,
         status=status,
         seen_at=seen_at,
-        livemode=bool(session.get("livemode")),
-        account=account,
     )
 
 
