@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Annotated, Any
 
 import requests
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from database import outbox
 from database.connection import Context, Database
@@ -36,18 +36,23 @@ BATCH = 8
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 12
 NOTIFICATION_TIMEOUT_SECONDS = 5
-# Stripe forgets a key after 24 hours: from here on what was made under it is looked for first.
-KEY_MEMORY_SECONDS = 23 * 3600
 
 
 class Settings(StripeSettings):
     """What `deliver-outbox` is told."""
 
     notification_webhook_url: str | None = None
-    notification_secret: str | None = None
+    notification_secret: Annotated[str | None, Field(validate_default=True)] = None
     github_api_url: str = "https://api.github.com"
     github_repository: Annotated[str | None, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = None
     github_token: str | None = None
+
+    @field_validator("notification_secret")
+    @classmethod
+    def _signs_what_is_sent(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("notification_webhook_url") and not secret:
+            raise ValueError("NOTIFICATION_WEBHOOK_URL needs it")
+        return secret
 
 
 class DeliveryFailed(Exception):
@@ -177,14 +182,16 @@ def _bury(row: Mapping[str, Any], error: str, context: Context) -> str:
 
 
 def _send_refund(row: Mapping[str, Any], context: Context) -> None:
-    """The refund, made once: where an earlier try may have made it without our knowing, Stripe's list tells."""
+    """The refund, made once: where an earlier try may have made it without our knowing, Stripe's list tells.
+
+    The list and not the key, which Stripe forgets after 24 hours.
+    """
     refund = row["refund"]
     context = {**context, "reason": refund["reason"]}
     intent, key = refund["payment_intent_id"], f"refund:{refund['id']}:{refund['key_number']}"
     try:
-        if (refund["key_number"] > 1 or refund["age_seconds"] > KEY_MEMORY_SECONDS) and not _waits(
-            row, context
-        ):
+        asked_before = refund["key_number"] > 1 or refund["age_seconds"] > 0
+        if asked_before and not _waits(row, context):
             return
         if row["attempt"] > MAX_ATTEMPTS:
             raise DeliveryRefused("stripe has made the refund, and it has failed, again and again")
