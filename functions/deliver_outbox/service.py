@@ -23,6 +23,7 @@ from domain.ledger import MoreThanCaptured
 from domain.scrubbing import scrub
 from functions.deliver_outbox.issues import hear_of_closed, send_issue
 from functions.deliver_outbox.tracker import Tracker, TrackerBusy, TrackerFailed
+from payments.defects import report_defect
 from payments.ledger import enter_refunds
 from runtime.jobs import Budget
 from runtime.kill_points import kill_point
@@ -156,6 +157,8 @@ def _deliver_row(row: Mapping[str, Any], run_context: Context) -> str | None:
             extra={"outbox_id": row["id"], "kind": row["kind"], "error": error},
             exc_info=not isinstance(failure, DeliveryFailed | TrackerFailed),
         )
+        if not isinstance(failure, DeliveryFailed | TrackerFailed | requests.RequestException):
+            report_defect(failure)
         if row["attempt"] - row["payload"].get("attempts_before", 0) >= MAX_ATTEMPTS:
             return _bury(row, error, context)
         wait = timedelta(seconds=failure.wait_seconds) if isinstance(failure, TrackerBusy) else None

@@ -15,8 +15,9 @@ from database.connection import Context, Database
 from database.jobs import finish_job
 from domain.payment import Observation
 from domain.refusals import EventNotApplied
-from payments.applying import ACTED_ON, FOREIGN, MAY_REFUND, apply_event
-from payments.settling import settle
+from payments.applying import ACTED_ON, apply_event
+from payments.defects import report_defect
+from payments.settling import FOREIGN, MAY_REFUND, settle
 from runtime.jobs import Budget
 from runtime.kill_points import kill_point
 from runtime.observability import count, logger
@@ -194,9 +195,10 @@ def _at_once(
             act(payment, context)
         except (StripeUnanswered, StripeFailed, StripeRefused):
             logger.warning("stripe did not answer about a payment", extra={"payment_id": payment["id"]})
-        except Exception:  # noqa: BLE001 - as the docstring says
+        except Exception as failure:  # noqa: BLE001 - as the docstring says
             logger.exception("a payment could not be reconciled", extra={"payment_id": payment["id"]})
             count("ReconcileFailed")
+            report_defect(failure)
 
     with ThreadPoolExecutor(max_workers=PAYMENT_BATCH) as pool:
         list(pool.map(act_alone, payments))

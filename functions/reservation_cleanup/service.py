@@ -11,6 +11,7 @@ from database.credits import expire_credits
 from database.jobs import finish_job, forget_old_idempotency_keys, forget_old_rate_limits
 from database.payments import claim_payments_to_close
 from payments.closing import CLOSE_LEASE, Closed, close_payment
+from payments.defects import report_defect
 from runtime.jobs import Budget
 from runtime.observability import count, logger
 from runtime.outbox_kick import kick_outbox
@@ -94,11 +95,12 @@ def _close(payment: dict[str, Any], request_id: str) -> Closed | None:
     """None: it failed, alone; its lease ends by itself and the next run takes it up."""
     try:
         return close_payment(_database(), _gateway(), payment, _context(request_id))
-    except Exception:  # noqa: BLE001 - one hold must not keep the others from their end
+    except Exception as failure:  # noqa: BLE001 - one hold must not keep the others from their end
         logger.exception(
             "a hold could not be ended",
             extra={"payment_id": payment["id"], "reservation_id": payment["reservation_id"]},
         )
+        report_defect(failure)
         return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from database.connection import Database
 from domain.refusals import DatabaseUnavailable, EventNotApplied
 from payments.applying import apply_event
+from payments.defects import report_defect
 from runtime.inbox import show_again_in
 from runtime.jobs import Budget
 from runtime.observability import count, logger
@@ -60,8 +61,9 @@ def apply_messages(records: Sequence[Mapping[str, Any]], request_id: str, budget
             failed.append(record)
         except EventNotApplied:
             failed.append(record)
-        except Exception:  # noqa: BLE001 - a message that is no event must not keep the others from being applied
+        except Exception as failure:  # noqa: BLE001 - a message that is no event must not keep the others from being applied
             logger.exception("a message is no event", extra={"message_id": record["messageId"]})
+            report_defect(failure)
             failed.append(record)
     if failed:
         count("WebhookInboxFailed", len(failed))

@@ -9,6 +9,7 @@ from database import webhook_events
 from database.connection import Connection, Context, Database, only_value, transaction
 from domain import refusals
 from domain.payment import Action, Decision, Observation, Payment, decide, reason_to_quarantine
+from payments.defects import report_defect
 from payments.ledger import LEDGER_TYPES, apply_ledger_event
 from payments.settling import (
     FOREIGN,
@@ -64,6 +65,7 @@ def apply_event(
         if _keep_as_failed(database, event, failure, context) == "dead":
             count("WebhookDead")
             logger.error("an event is dead: a person has to look")
+        report_defect(failure)
         raise refusals.EventNotApplied from failure
     count("Webhook" + outcome.title())
     logger.info("webhook", extra={"outcome": outcome, "event_type": event["type"]})

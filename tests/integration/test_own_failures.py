@@ -12,7 +12,10 @@ from runtime import failures, outbox_kick
 from tests.support.app import App
 from tests.support.lambda_events import Answer, Context
 from tests.support.logs import Logs
+from tests.support.queue import inbox_of
 from tests.support.receiver import Receiver, receiving
+from tests.support.reconciliation import all_due, paid, poison
+from tests.support.stripe_events import event_of
 
 CANARIES = ["4242424242424242", "ada@example.com", "_secret_def456", "abcdefghijklmnop1234"]
 SECRET_TEXT = "card 4242424242424242 of ada@example.com, pi_3abc_secret_def456, sk_test_abcdefghijklmnop1234"
@@ -85,6 +88,74 @@ def test_a_failed_run_is_reported_and_still_fails(app: App, lambda_service: Rece
         app.invoke("deliver-outbox")
     take(app, lambda_service)
     assert "claim_outbox" in app.value("SELECT title FROM error_groups")
+
+
+# What one item of many fails with is caught, so that the others go on.
+
+
+def reported(receiver: Receiver) -> list[tuple[str, str]]:
+    """The function and the first line of each report since the last look."""
+    reports = [request.document for request in receiver.received]
+    receiver.received.clear()
+    return [(report["function_name"], report["message"].splitlines()[0]) for report in reports]
+
+
+def test_a_defect_in_applying_an_event_is_reported_once_by_whoever_brings_it(
+    app: App, lambda_service: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripe, the inbox or reconciliation: kept as failed, and in the error tracking with the request that met it."""
+    poison(app)
+    first, second = (app.event(paid(app).intent_id, "payment_intent.succeeded") for _ in range(2))
+    defect = "psycopg.errors.CheckViolation: poisoned"
+    answer = app.deliver(first)
+    assert answer.problem == "event-not-applied"
+    assert lambda_service.received[0].document["request_id"] == answer.headers["X-Request-Id"]
+    assert reported(lambda_service) == [("tests-stripe-webhook", defect)]
+    with inbox_of(app, monkeypatch) as inbox:
+        inbox.put(second, "no event")
+        assert len(inbox.drain()) == 2
+    assert [name for name, _ in reported(lambda_service)] == ["tests-webhook-inbox"] * 2
+    all_due(app)
+    app.faults({"method": "GET", "path": "/v1/events", "times": 9, "status": 500})
+    assert app.invoke("reconcile-payments")["retried"] == 2
+    assert reported(lambda_service) == [("tests-reconcile-payments", defect)] * 4, (
+        "two events, and two payments that were asked about"
+    )
+
+
+def test_a_defect_in_ending_a_hold_is_reported(app: App, lambda_service: Receiver) -> None:
+    """The run goes on, and answers that one has failed."""
+    payment = app.payment(app.hold(app.slot()))
+    app.expire(payment.hold)
+    app.rows("DROP FUNCTION finish_close")
+    assert app.invoke("reservation-cleanup")["failed"] == 1
+    ((name, message),) = reported(lambda_service)
+    assert name == "tests-reservation-cleanup"
+    assert "finish_close" in message
+
+
+def test_a_defect_in_delivering_is_reported(app: App, lambda_service: Receiver) -> None:
+    """Not so a receiver that is away: that is not ours to mend."""
+    app.booked(app.slot())
+    app.set(NOTIFICATION_WEBHOOK_URL="http://127.0.0.1:9/told")
+    assert app.invoke("deliver-outbox")["retried"] == 1
+    assert reported(lambda_service) == []
+    app.leases_over()
+    app.rows("UPDATE outbox SET kind = 'error_issue'")
+    app.set(GITHUB_REPOSITORY="holdfast/errors")
+    assert app.invoke("deliver-outbox")["retried"] == 1
+    assert [name for name, _ in reported(lambda_service)] == ["tests-deliver-outbox"]
+
+
+def test_what_stripe_does_not_answer_is_no_error_of_ours(app: App, lambda_service: Receiver) -> None:
+    """The event is kept as failed, and comes again."""
+    payment = paid(app)
+    app.faults(
+        {"method": "GET", "path": f"/v1/payment_intents/{payment.intent_id}", "times": 9, "status": 500}
+    )
+    event = event_of("payment_intent.succeeded", {"id": payment.intent_id}, api_version="2019-12-03")
+    assert app.deliver(event).problem == "event-not-applied"
+    assert lambda_service.received == []
 
 
 def test_a_function_that_cannot_start_is_critical(app: App, lambda_service: Receiver) -> None:
