@@ -15,7 +15,7 @@ from database.connection import Context, Database
 from database.jobs import finish_job
 from domain.payment import Observation
 from domain.refusals import EventNotApplied
-from payments.applying import ACTED_ON, apply_event
+from payments.applying import ACTED_ON, PAYMENT_TYPES, apply_event
 from payments.defects import report_defect
 from payments.settling import FOREIGN, MAY_REFUND, settle
 from runtime.jobs import Budget
@@ -25,6 +25,7 @@ from runtime.outbox_kick import kick_outbox
 from runtime.settings import StripeSettings, credential, load
 from stripe_gateway.failures import StripeFailed, StripeRefused, StripeUnanswered
 from stripe_gateway.gateway import StripeGateway
+from stripe_gateway.observations import observe, reservation_id_in
 
 # Stripe lists the events of the last 30 days (https://docs.stripe.com/api/events/list).
 EVENTS_KEPT = timedelta(days=30)
@@ -106,6 +107,8 @@ def _try_events_again(budget: Budget, context: Context, result: Result) -> None:
             outcome = _apply(row["event"], context)
             if outcome is None:
                 failed.append(row["event"]["id"])
+            if outcome == "parked":
+                _cancel_orphan(row["event"], context)
             if row["status"] == "failed":
                 result["retried"] += 1
             elif outcome not in (None, "parked", "duplicate"):
@@ -175,6 +178,32 @@ def _apply(event: Mapping[str, Any], context: Context) -> str | None:
         return apply_event(_database(), _gateway(), load(StripeSettings), event, context)
     except EventNotApplied:
         return None
+
+
+def _cancel_orphan(event: Mapping[str, Any], context: Context) -> None:
+    """What Stripe has for a hold of ours and a payment that has no row is closed: nobody else can have made it.
+
+    One that has been paid stays parked: a person has been told.
+    """
+    stripe_object = event["data"]["object"]
+    seen, reservation_id = observe(stripe_object), reservation_id_in(stripe_object)
+    if event["type"] not in PAYMENT_TYPES or seen.payment_id is None or reservation_id is None:
+        return
+    ids = {"payment_id": seen.payment_id, "reservation_id": reservation_id}
+    if not _database().run(lambda conn: reconciliation.is_orphan(conn, **ids)):
+        return
+    try:
+        closed = _gateway().close(seen.payment_intent_id, seen.checkout_session_id).seen.canceled
+    except (StripeUnanswered, StripeFailed, StripeRefused):
+        logger.warning("stripe did not say whether an orphan is closed", extra=ids)
+        return
+    if closed:
+        logger.warning("an orphan was canceled", extra=ids)
+        _database().run(
+            lambda conn: reconciliation.ignore_event(
+                conn, event["id"], reason="an orphan, and canceled", context=context
+            )
+        )
 
 
 def _statuses(event_ids: list[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from functions.reconcile_payments import service
 from tests.emulator_process import Emulator, emulator
-from tests.support.app import App
+from tests.support.app import App, Payment
 from tests.support.logs import Logs
 from tests.support.postgres import on_every_postgres
 from tests.support.reconciliation import NOTHING, all_due, cure, event_row, ours, paid, poison, reconcile
@@ -49,6 +49,71 @@ def test_a_parked_event_is_matched_when_its_row_appears(app: App, logs: Logs) ->
     assert event_row(app, event["id"]) == ("processed", 3, 1)
     assert app.status(hold) == "completed"
     assert reconcile(app) == NOTHING
+
+
+def orphan(app: App) -> Payment:
+    """A payment at Stripe whose row is gone, as after a failover that has lost its last commits; its hold is still there."""
+    payment = app.payment(app.hold(app.slot()))
+    app.rows("ALTER TABLE payment_intents_log DISABLE TRIGGER USER")
+    app.rows("UPDATE ticket_reservations SET payment_id = NULL")
+    app.rows("DELETE FROM payment_intents_log")
+    return payment
+
+
+def at_stripe(app: App, intent_id: str | None) -> str:
+    return app.stripe_client.v1.payment_intents.retrieve(intent_id or "").status
+
+
+@on_every_postgres
+def test_an_orphan_of_a_hold_of_ours_is_canceled(app: App, logs: Logs) -> None:
+    """Nobody else can have made it, and whoever paid it would get nothing: a person is told, and it is closed."""
+    payment = orphan(app)
+    event = app.event(payment.intent_id, "payment_intent.created")
+    assert app.outcome(event) == "parked"
+    assert logs.lines("ERROR")
+    for _ in range(2):
+        all_due(app)
+        reconcile(app)
+        assert at_stripe(app, payment.intent_id) == "canceled"
+    told = app.rows("SELECT event_type, status, reason FROM webhook_events_log ORDER BY event_type")
+    why = "an orphan, and canceled"
+    assert told == [("payment_intent.canceled", "ignored", why), ("payment_intent.created", "ignored", why)]
+
+
+def test_an_orphan_that_is_paid_or_of_no_hold_of_ours_waits_for_a_person(app: App) -> None:
+    """Its money has to be looked at; and what another stack has made is its own to close."""
+    paid_one = orphan(app)
+    app.confirm(paid_one)
+    ids = {"holdfast_payment_id": str(uuid4()), "holdfast_reservation_id": str(uuid4())}
+    theirs = app.stripe_client.v1.payment_intents.create({"amount": 700, "currency": "eur", "metadata": ids})
+    reconcile(app)
+    all_due(app)
+    reconcile(app)
+    assert at_stripe(app, paid_one.intent_id) == "succeeded"
+    assert at_stripe(app, theirs.id) == "requires_payment_method"
+    assert app.rows("SELECT DISTINCT status FROM webhook_events_log") == [("parked",)]
+
+
+def test_an_orphan_about_which_stripe_does_not_answer_stays_parked(app: App) -> None:
+    """The next run asks again."""
+    payment = orphan(app)
+    event = app.event(payment.intent_id, "payment_intent.created")
+    app.outcome(event)
+    app.faults(
+        {
+            "method": "POST",
+            "path": f"/v1/payment_intents/{payment.intent_id}/cancel",
+            "times": 9,
+            "status": 500,
+        }
+    )
+    all_due(app)
+    reconcile(app)
+    assert event_row(app, event["id"])[0] == "parked"
+    app.faults()
+    all_due(app)
+    reconcile(app)
+    assert event_row(app, event["id"])[0] == "ignored"
 
 
 def test_a_parked_event_that_fails_has_all_of_its_tries(app: App) -> None:

@@ -37,6 +37,24 @@ def ignore_foreign_events(conn: Connection, *, reason: str, after: timedelta) ->
     return call(conn, "SELECT ignore_foreign_events(%s, %s)", [reason, after])
 
 
+def is_orphan(conn: Connection, *, payment_id: str, reservation_id: str) -> bool:
+    """Whether the hold is ours, and its payment has no row here."""
+    return call(
+        conn,
+        """
+        SELECT EXISTS (SELECT FROM ticket_reservations WHERE id = %s)
+           AND NOT EXISTS (SELECT FROM payment_intents_log WHERE id = %s)
+        """,
+        [reservation_id, payment_id],
+    )
+
+
+def ignore_event(conn: Connection, event_id: str, *, reason: str, context: Context) -> None:
+    """Nothing is left to be done with a parked event."""
+    query = "SELECT settle_webhook_event(%s, 'ignored', %s, NULL)"
+    call(conn, query, [event_id, reason], context=context)
+
+
 def claim_payments_to_ask(conn: Connection, *, limit: int) -> list[dict[str, Any]]:
     """Open payments that Stripe is to be asked about now; each is due again after as long as it is old."""
     return call(conn, "SELECT coalesce(jsonb_agg(row), '[]') FROM claim_payments_to_ask(%s) AS row", [limit])

@@ -135,6 +135,11 @@ def request_id_in(stripe_object: Mapping[str, Any]) -> str | None:
     return _text(cast("Mapping[str, Any]", metadata), REQUEST_ID) if isinstance(metadata, Mapping) else None
 
 
+def reservation_id_in(stripe_object: Mapping[str, Any]) -> str | None:
+    """Our id of the hold that the object was made for; None where it does not say."""
+    return _our_id(stripe_object, RESERVATION_ID)
+
+
 def _text(stripe_object: Mapping[str, Any], name: str) -> str | None:
     value = stripe_object.get(name)
     return value if isinstance(value, str) else None
