@@ -10,7 +10,7 @@ from runtime.inbox import inbox_answers
 from runtime.settings import DatabaseSettings, credential, load
 
 # The newest migration that this code was written for; a test holds it against the folder.
-EXPECTED_MIGRATION = "0032_audit_of_raw_changes.sql"
+EXPECTED_MIGRATION = "0033_refunds_that_failed.sql"
 
 
 class Settings(DatabaseSettings):

@@ -10,6 +10,14 @@ LANGUAGE sql STABLE AS $$
         'failed_events', (SELECT count(*) FROM webhook_events_log WHERE status = 'failed'),
         'dead_events', (SELECT count(*) FROM webhook_events_log WHERE status = 'dead'),
         'dead_outbox_rows', (SELECT count(*) FROM outbox WHERE status = 'dead'),
+        -- The bank waits for evidence, until a date.
+        'unanswered_disputes', (SELECT count(*) FROM disputes WHERE standing = 'open' AND status = 'needs_response'),
+        -- Money that somebody sent back in the dashboard and that did not arrive: nobody here tries it again, nor hears how it
+        -- was settled.
+        'failed_refunds_made_at_stripe', (
+            SELECT count(*) FROM refunds
+            WHERE reason = 'made-at-stripe' AND status IN ('failed', 'canceled')
+              AND updated_at > now() - interval '7 days'),
         'oldest_due_outbox_seconds', (
             SELECT coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)::integer
             FROM outbox WHERE status = 'pending' AND next_attempt_at <= now()),

@@ -36,6 +36,8 @@ QUIET = {
     "failed_events": 0,
     "dead_events": 0,
     "dead_outbox_rows": 0,
+    "unanswered_disputes": 0,
+    "failed_refunds_made_at_stripe": 0,
     "holds_past_deadline": 0,
 }
 
@@ -98,6 +100,25 @@ def test_what_waits_is_counted(app: App) -> None:
                ('notification', 'c', '{}', 'pending', 1, 'why', now() - interval '1 hour'),
                ('notification', 'd', '{}', 'pending', 0, NULL, now() + interval '1 hour')
         """
+    )
+    payment = app.booked(app.slot())
+    app.rows(
+        """
+        INSERT INTO disputes (id, stripe_dispute_id, payment_id, status, status_at, standing, amount, currency)
+        SELECT gen_random_uuid(), 'dp_' || status, %s, status, now(), standing, 4500, 'eur'
+        FROM (VALUES ('needs_response', 'open'), ('under_review', 'open'), ('warning_needs_response', 'inquiry'))
+            AS said (status, standing)
+        """,
+        payment.id,
+    )
+    app.rows(
+        """
+        INSERT INTO refunds (payment_id, amount, reason, status, updated_at)
+        SELECT %s, 100, reason, 'failed', now() - ago FROM (VALUES
+            ('made-at-stripe', interval '1 day'), ('made-at-stripe', interval '8 days'), ('requested', interval '1 day')
+        ) AS said (reason, ago)
+        """,
+        payment.id,
     )
     result: dict[str, Any] = app.invoke("check-promises")
     assert {name: result[name] for name in QUIET} == dict.fromkeys(QUIET, 1)
