@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BeforeValidator,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     StringConstraints,
@@ -51,7 +52,12 @@ def _of_four_digits(moment: datetime) -> datetime:
         raise ValueError("Input should be in the years 1 to 9999 in UTC") from None
 
 
+def _with_its_plus(given: object) -> object:
+    """In a query string, the plus of an offset (RFC 3339) that nobody encoded has become a space."""
+    return re.sub(r" (?=\d\d:\d\d$)", "+", given) if isinstance(given, str) else given
+
+
 type Text = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(printable)
 ]
-type Moment = Annotated[AwareDatetime, AfterValidator(_of_four_digits)]
+type Moment = Annotated[AwareDatetime, BeforeValidator(_with_its_plus), AfterValidator(_of_four_digits)]

@@ -137,8 +137,9 @@ class HttpFunction(LambdaFunctionUrlResolver):
         return _validated(lambda: model.model_validate_json(self.body(), strict=True))
 
     def query_as[M: BaseModel](self, model: type[M]) -> M:
-        """The query string as the model says."""
-        return _validated(lambda: model.model_validate_strings(self.current_event.query_string_parameters))
+        """The query string as the model says; a parameter that is empty is not there."""
+        given = {name: text for name, text in self.current_event.query_string_parameters.items() if text}
+        return _validated(lambda: model.model_validate_strings(given))
 
     @property
     def request_id(self) -> str:

@@ -97,6 +97,24 @@ def test_from_and_to_bound_the_beginning(app: App) -> None:
     assert [slot["id"] for slot in slots(app, slug, f"&to={start}")["slots"]] == [first]
 
 
+def test_what_is_empty_in_a_query_is_not_there(app: App) -> None:
+    """`GET /slots?offering=SLUG&from=&to=` as it is written has the first page of all."""
+    slug = app.offering()
+    slot = app.slot(slug)
+    assert [each["id"] for each in slots(app, slug, "&from=&to=&cursor=&limit=")["slots"]] == [slot]
+
+
+def test_a_plus_that_nobody_encoded_is_an_offset(app: App) -> None:
+    """In a query it is a space; a time without an offset, and a day, are still refused."""
+    slug = app.offering()
+    slot = app.slot(slug)
+    for after, found in (("2020-01-01T00:00:00+00:00", [slot]), ("2100-01-01T00:00:00.5+14:00", [])):
+        assert [each["id"] for each in slots(app, slug, f"&from={after}")["slots"]] == found
+    for wrong in ("2020-01-01", "2020-01-01+00:00", "2020-01-01T00:00:00", "2020-01-01T00:00:00++00:00"):
+        query = f"offering={slug}&from={wrong}"
+        assert app.call("reservations", "GET", "/slots", query=query).problem == "invalid-request", wrong
+
+
 @pytest.mark.parametrize(
     "query",
     [
