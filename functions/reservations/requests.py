@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from runtime.fields import Form, Moment, Text, printable
+from runtime.fields import Form, QueryMoment, Text, printable
 
 type Email = Annotated[
     str,
@@ -63,7 +63,7 @@ class SlotsQuery(_Strict):
     """A page of an offering's slots; `from` and `to` bound their beginning, `cursor` is the last page's `next`."""
 
     offering: Text
-    starts_from: Annotated[Moment | None, Field(alias="from")] = None
-    starts_to: Annotated[Moment | None, Field(alias="to")] = None
+    starts_from: Annotated[QueryMoment | None, Field(alias="from")] = None
+    starts_to: Annotated[QueryMoment | None, Field(alias="to")] = None
     cursor: Annotated[str | None, Field(max_length=200)] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 100

@@ -60,4 +60,5 @@ def _with_its_plus(given: object) -> object:
 type Text = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(printable)
 ]
-type Moment = Annotated[AwareDatetime, BeforeValidator(_with_its_plus), AfterValidator(_of_four_digits)]
+type Moment = Annotated[AwareDatetime, AfterValidator(_of_four_digits)]
+type QueryMoment = Annotated[Moment, BeforeValidator(_with_its_plus)]
