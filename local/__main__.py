@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         default=environment.get("LOCAL_ENVIRONMENTS") or 8,
         help="processes a function at most (LOCAL_ENVIRONMENTS)",
     )
-    up.add_argument("--emulator", action="store_true", help="emulate Stripe, whatever .env says")
+    up.add_argument("--emulator", action="store_true", help="emulate Stripe, whatever the settings say")
     up.add_argument(
         "--function-env",
         action="append",
@@ -87,15 +87,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(arguments: argparse.Namespace, state: State) -> int:
     """Run in the foreground until told to stop."""
-    from local.stack import Options, dotenv, run  # noqa: PLC0415 - a second's import, for this command alone
+    # A second's import, for this command alone.
+    from local.settings import given_settings  # noqa: PLC0415
+    from local.stack import Options, dotenv, run  # noqa: PLC0415
 
     def announce(text: str) -> None:
         print(text, flush=True)
         _tell(arguments.ready_fd, READY + text.encode())
 
-    settings = {
-        name: value for name, value in dotenv().items() if not (arguments.emulator and "STRIPE" in name)
-    }
     problems: list[str] = []
     try:
         state.take()
@@ -105,7 +104,7 @@ def _up(arguments: argparse.Namespace, state: State) -> int:
             schedules=arguments.schedules == "on",
             rate_limits=arguments.rate_limits == "on",
             environments=arguments.environments,
-            dotenv=settings,
+            given=given_settings(dotenv(), os.environ, emulated=arguments.emulator),
             added=dict(pair.split("=", 1) for pair in arguments.function_env),
         )
         asyncio.run(run(options, announce))

@@ -18,7 +18,7 @@ STRIPE_API = "https://api.stripe.com"
 ADMIN_TOKEN_LIFE_S = 24 * 3600
 # Roles other than `app`, https://www.postgresql.org/docs/current/ddl-priv.html: these functions may do less.
 DATABASE_ROLES = {"log-error": "error_writer"}
-# Not to be set by .env: they say where this cloud is.
+# Not to be set by anybody: they say where this cloud is.
 OURS = {
     "AWS_ENDPOINT_URL",
     "DATABASE_OWNER_URL",
@@ -26,6 +26,32 @@ OURS = {
     "ENVIRONMENT",
     "MIGRATIONS_DIR",
     "RATE_LIMITS",
+}
+# Set by .env or by the environment that the cloud is started in. GITHUB_* only by .env: whoever works at GitHub has theirs
+# in the environment, and would have issues opened there.
+FROM_ENVIRONMENT = {
+    "CANCEL_POLICY",
+    "CHECKOUT_CANCEL_URL",
+    "CHECKOUT_SUCCESS_URL",
+    "FUNDS_DAYS",
+    "HOLD_CEILING_MINUTES",
+    "HOLD_MINUTES",
+    "JWT_AUDIENCE",
+    "JWT_ISSUER",
+    "JWT_JWKS_URL",
+    "JWT_SECRET",
+    "LIVEMODE",
+    "NOTIFICATION_SECRET",
+    "NOTIFICATION_WEBHOOK_URL",
+    "PAYMENT_METHOD_TYPES",
+    "PAYMENT_WINDOW_MINUTES",
+    "SENTRY_DSN",
+    "STRIPE_ACCOUNT_ID",
+    "STRIPE_API_BASE",
+    "STRIPE_PUBLISHABLE_KEY",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRETS",
+    "TOKEN_SECRET",
 }
 
 
@@ -71,7 +97,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Stripe:
-    """Which Stripe the functions talk to: the emulator, unless .env holds a test key."""
+    """Which Stripe the functions talk to: the emulator, unless a test key is given."""
 
     api_base: str
     secret_key: str
@@ -105,7 +131,7 @@ class Settings:
     stripe: Stripe
     migrations: Path
     rate_limits: bool
-    dotenv: Mapping[str, str] = field(default_factory=dict[str, str])
+    given: Mapping[str, str] = field(default_factory=dict[str, str])
     added: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def environments(self, template: Template) -> dict[str, dict[str, str]]:
@@ -163,12 +189,20 @@ class Settings:
             "STRIPE_WEBHOOK_SECRETS": ",".join(stripe.webhook_secrets),
             "TOKEN_SECRET": self.secrets.token_secret,
         }
-        return values | {name: value for name, value in self.dotenv.items() if name not in OURS}
+        return values | {name: value for name, value in self.given.items() if name not in OURS}
 
 
-def choose_stripe(dotenv: Mapping[str, str], kept: Secrets, emulator_url: str) -> Stripe:
-    """Stripe itself where .env holds a test key, else the emulator; raises SettingsError for any other key."""
-    key = dotenv.get("STRIPE_SECRET_KEY", "")
+def given_settings(
+    dotenv: Mapping[str, str], environment: Mapping[str, str], *, emulated: bool
+) -> dict[str, str]:
+    """The settings of .env, and over them the environment's; none of Stripe's where it is emulated whatever they say."""
+    given = {**dotenv, **{name: environment[name] for name in FROM_ENVIRONMENT & environment.keys()}}
+    return {name: value for name, value in given.items() if not (emulated and "STRIPE" in name)}
+
+
+def choose_stripe(given: Mapping[str, str], kept: Secrets, emulator_url: str) -> Stripe:
+    """Stripe itself where a test key is given, else the emulator; raises SettingsError for any other key."""
+    key = given.get("STRIPE_SECRET_KEY", "")
     if not key:
         return Stripe(
             emulator_url,
@@ -179,13 +213,13 @@ def choose_stripe(dotenv: Mapping[str, str], kept: Secrets, emulator_url: str) -
         )
     if not key.startswith(("sk_test_", "rk_test_")):
         raise SettingsError(
-            "STRIPE_SECRET_KEY in .env is no test key (sk_test_...): this cloud takes no other"
+            "STRIPE_SECRET_KEY is no test key (sk_test_...): this cloud takes no other, by .env or its environment"
         )
-    publishable_key = dotenv.get("STRIPE_PUBLISHABLE_KEY") or None
+    publishable_key = given.get("STRIPE_PUBLISHABLE_KEY") or None
     if publishable_key and not publishable_key.startswith("pk_test_"):
-        raise SettingsError("STRIPE_PUBLISHABLE_KEY in .env is no test key (pk_test_...)")
-    webhook_secrets = dotenv.get("STRIPE_WEBHOOK_SECRETS") or kept.stripe_webhook_secret
-    base = dotenv.get("STRIPE_API_BASE") or STRIPE_API
+        raise SettingsError("STRIPE_PUBLISHABLE_KEY is no test key (pk_test_...)")
+    webhook_secrets = given.get("STRIPE_WEBHOOK_SECRETS") or kept.stripe_webhook_secret
+    base = given.get("STRIPE_API_BASE") or STRIPE_API
     return Stripe(
         base, key, tuple(webhook_secrets.split(",")), emulated=False, publishable_key=publishable_key
     )

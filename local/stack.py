@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ MIGRATION_PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Options:
-    """What `make up` was asked for; `added` are variables that every function gets on top."""
+    """What `make up` was asked for; `given` are settings by name, `added` variables that every function gets on top."""
 
     state: State
     port: int = 8787
@@ -48,7 +48,7 @@ class Options:
     rate_limits: bool = True
     environments: int = 8
     template: Path = ROOT / "template.yaml"
-    dotenv: Mapping[str, str] = field(default_factory=dict[str, str])
+    given: Mapping[str, str] = field(default_factory=dict[str, str])
     added: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -92,8 +92,9 @@ class _Cloud:
         self.ports = _kept_ports(
             self.folder / "ports.json", ("aws", "github", "notifications", "stripe_emulator")
         )
-        self.secrets = Secrets.kept_in(self.folder / "secrets.json")
-        self.stripe = choose_stripe(options.dotenv, self.secrets, self._url("stripe_emulator"))
+        kept = Secrets.kept_in(self.folder / "secrets.json")
+        self.secrets = replace(kept, jwt_secret=options.given.get("JWT_SECRET") or kept.jwt_secret)
+        self.stripe = choose_stripe(options.given, self.secrets, self._url("stripe_emulator"))
         self.places = Places(
             base_url=f"http://{HOST}:{listening.getsockname()[1]}",
             database_port=self.postgres.port,
@@ -106,7 +107,7 @@ class _Cloud:
         )
         self.settings = Settings(
             self.places, self.secrets, self.stripe, ROOT / "migrations",
-            rate_limits=options.rate_limits, dotenv=options.dotenv, added=options.added,
+            rate_limits=options.rate_limits, given=options.given, added=options.added,
         )  # fmt: skip
         self.functions = self.template.functions
         self.runtime = LambdaRuntime(

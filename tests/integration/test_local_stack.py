@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import requests
 from local.child import birth, free_port
 
 ROOT = Path(__file__).parents[2]
+JWT_SECRET = "of whoever starts the cloud, long enough to sign with"
 URL_FUNCTIONS = {"reservations", "create-payment-intent", "stripe-webhook", "log-error", "health"}
 
 
@@ -37,6 +39,10 @@ class Stack:
             "PORT": str(self.port),
             "SCHEDULES": "off",
             "LOCAL_ENVIRONMENTS": "2",
+            "HOLD_MINUTES": "7",
+            "JWT_SECRET": JWT_SECRET,
+            "STRIPE_SECRET_KEY": "sk_live_is_no_business_of_an_emulator",
+            "DATABASE_URL": "postgresql://somewhere.else/",
         }
         return subprocess.run(
             [sys.executable, "-m", "local", *arguments],
@@ -94,6 +100,9 @@ def test_the_cloud_lives_dies_and_comes_back(stack: Stack) -> None:
         assert answers(url), url
     claims = jwt.decode(file["admin_token"], file["jwt_secret"], algorithms=["HS256"])
     assert (claims["role"], claims["exp"] - claims["iat"]) == ("admin", 86400)
+    assert file["jwt_secret"] == JWT_SECRET
+    signed = {"Authorization": f"Bearer {file['admin_token']}"}
+    assert requests.get(f"{base}/admin/stats", headers=signed, timeout=20).status_code == 200
     client = boto3.client(
         "sqs",
         "us-east-1",
@@ -111,6 +120,14 @@ def test_the_cloud_lives_dies_and_comes_back(stack: Stack) -> None:
     assert (json.loads(invoked.stdout)["released"], invoked.stderr) == (0, "")
     failed = stack.command("invoke", "no-such-function")
     assert (failed.returncode, failed.stdout) == (1, "")
+
+    # Its settings are those of its environment.
+    slots = f"{base}/reservations/slots?offering=autumn-concert&from=&to="
+    slot = requests.get(slots, timeout=20).json()["slots"][0]["id"]
+    wanted = {"items": [{"slot_id": slot, "units": 1}], "customer": {"email": "a@example.com", "name": "Ada"}}
+    hold = requests.post(f"{base}/reservations/reservations", json=wanted, timeout=20).json()
+    left = datetime.fromisoformat(hold["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=6) < left <= timedelta(minutes=7)
 
     # Two clouds cannot share a folder, nor a port.
     second = stack.up()
@@ -149,6 +166,21 @@ def test_the_cloud_lives_dies_and_comes_back(stack: Stack) -> None:
     assert not any(birth(pid) for pid in again["pids"].values())
     assert not (stack.state / "stack.json").exists()
     socket.create_server(("127.0.0.1", stack.port)).close()
+
+
+def test_settings_of_the_environment_go_over_those_of_the_file() -> None:
+    """What everybody has in theirs for other reasons, and what a cloud makes itself, is not taken from there."""
+    from local.settings import OURS, given_settings  # noqa: PLC0415
+
+    dotenv = {"HOLD_MINUTES": "3", "FUNDS_DAYS": "4", "GITHUB_TOKEN": "of the file", "STRIPE_API_BASE": "x"}
+    environment = {"HOLD_MINUTES": "5", "STRIPE_SECRET_KEY": "sk_test_x", "SENTRY_DSN": "", "HOME": "/root"}
+    others = dict.fromkeys(
+        [*OURS, "GITHUB_TOKEN", "GITHUB_REPOSITORY", "GITHUB_API_URL"], "of the environment"
+    )
+    given = given_settings(dotenv, environment | others, emulated=False)
+    assert given == dotenv | {"HOLD_MINUTES": "5", "STRIPE_SECRET_KEY": "sk_test_x", "SENTRY_DSN": ""}
+    emulated = given_settings(dotenv, environment | others, emulated=True)
+    assert emulated.keys() == {"HOLD_MINUTES", "FUNDS_DAYS", "GITHUB_TOKEN", "SENTRY_DSN"}
 
 
 def test_a_live_key_is_refused(tmp_path: Path) -> None:
