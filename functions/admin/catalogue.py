@@ -27,13 +27,20 @@ def put_offering(
     """Makes the offering what is asked for: whether it is new, and what it is now.
 
     Raises `PreconditionRequired` where there is one and no version was named, `VersionConflict` where it is not of the
-    named one, `OfferingHasSales`, `UnknownAddOn`, and `InvalidRequest` for a slug or a zone that cannot be.
+    named one, `OfferingHasSales`, `UnknownAddOn`, and `InvalidRequest` for a slug or a zone that cannot be, and for a slug
+    or a version that is another than the one it was sent under.
     """
     if not SLUG.fullmatch(slug):
         raise InvalidRequest(
             errors=[{"pointer": "/slug", "detail": "Use a-z, 0-9 and single hyphens in between"}]
         )
-    body = request.model_dump(mode="json")
+    if request.slug not in (None, slug):
+        raise InvalidRequest(errors=[{"pointer": "/slug", "detail": "Input should be the slug of the path"}])
+    if version is not None and request.version not in (None, version):
+        raise InvalidRequest(
+            errors=[{"pointer": "/version", "detail": "Input should be the version of If-Match"}]
+        )
+    body = request.model_dump(mode="json", exclude={"slug", "version"})
     outcome = admin_database().run(
         lambda conn: offerings.put_offering(conn, slug, body, version=version, context=context)
     )

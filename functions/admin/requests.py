@@ -105,8 +105,13 @@ def _each_once(add_ons: list[AddOn]) -> list[AddOn]:
 
 
 class OfferingRequest(_Strict):
-    """An offering as a whole: what is left out is not there, or as by default."""
+    """An offering as a whole: what is left out is not there, or as by default.
 
+    `slug` and `version` may be sent back as they were shown; they are those of the path and of If-Match.
+    """
+
+    slug: str | None = None
+    version: int | None = None
     name: Text
     kind: Literal["ticket", "class", "appointment", "package"]
     unit_amount: Amount

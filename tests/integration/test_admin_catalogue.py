@@ -84,6 +84,23 @@ def test_an_offering_is_created_shown_and_changed(app: App, ask: Call) -> None:
     assert on_sale == {k: v for k, v in changed.body.items() if k not in ("retired", "version")}
 
 
+def test_what_is_shown_can_be_sent_back(app: App, ask: Call) -> None:
+    """By `GET /offerings` and by that of administrators; another's slug, and another version than If-Match's, is refused."""
+    ask("PUT", "/offerings/yoga", YOGA)
+    (on_sale,) = app.call("reservations", "GET", "/offerings").body["offerings"]
+    shown = ask("GET", "/offerings/yoga").body
+    for version, sent in ((1, on_sale), (2, {**shown, "version": 2})):
+        changed = ask("PUT", "/offerings/yoga", sent, version=version)
+        assert (changed.status, changed.body) == (200, shown | {"version": version + 1})
+    assert ask("PUT", "/offerings/yoga", {**shown, "version": 3}).problem == "precondition-required"
+    for pointer, sent in (("/slug", {**shown, "slug": "dance", "version": 3}), ("/version", shown)):
+        refused = ask("PUT", "/offerings/yoga", sent, version=3)
+        assert (refused.status, refused.body["errors"][0]["pointer"]) == (422, pointer)
+    ask("DELETE", "/offerings/yoga")
+    again = ask("PUT", "/offerings/yoga", {**shown, "add_ons": [], "version": 3})
+    assert (again.status, again.body["version"]) == (201, 1)
+
+
 def test_who_has_not_seen_the_version_changes_nothing(app: App, ask: Call) -> None:
     """428 without If-Match, 412 with another version or any other text, and for what is not there."""
     ask("PUT", "/offerings/yoga", YOGA)
@@ -281,7 +298,9 @@ def test_a_hold_that_is_over_keeps_no_room(app: App, ask: Call) -> None:
         ({"timezone": "CEST"}, "/timezone"),
         ({"timezone": "+02:00"}, "/timezone"),
         ({"pay_on_arrival": 1}, "/pay_on_arrival"),
-        ({"version": 3}, "/version"),
+        ({"version": "1"}, "/version"),
+        ({"slug": "dance"}, "/slug"),
+        ({"created_at": "2026-11-21"}, "/created_at"),
         ({"add_ons": [{"name": "Mat", "unit_amount": -1}]}, "/add_ons/0/unit_amount"),
         ({"add_ons": [{"name": "Mat", "unit_amount": 1}] * 2}, "/add_ons"),
         ({"add_ons": [{"name": f"{number}", "unit_amount": 1} for number in range(101)]}, "/add_ons"),
