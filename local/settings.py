@@ -27,6 +27,8 @@ OURS = {
     "MIGRATIONS_DIR",
     "RATE_LIMITS",
 }
+# Given by whom it may be, the functions have them as `Stripe` does, and with it the emulator and stack.json.
+OF_STRIPE = {"STRIPE_API_BASE", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRETS"}
 # Set by .env or by the environment that the cloud is started in. GITHUB_* only by .env: whoever works at GitHub has theirs
 # in the environment, and would have issues opened there.
 FROM_ENVIRONMENT = {
@@ -189,7 +191,7 @@ class Settings:
             "STRIPE_WEBHOOK_SECRETS": ",".join(stripe.webhook_secrets),
             "TOKEN_SECRET": self.secrets.token_secret,
         }
-        return values | {name: value for name, value in self.given.items() if name not in OURS}
+        return values | {name: value for name, value in self.given.items() if name not in OURS | OF_STRIPE}
 
 
 def given_settings(
@@ -203,11 +205,12 @@ def given_settings(
 def choose_stripe(given: Mapping[str, str], kept: Secrets, emulator_url: str) -> Stripe:
     """Stripe itself where a test key is given, else the emulator; raises SettingsError for any other key."""
     key = given.get("STRIPE_SECRET_KEY", "")
+    webhook_secrets = tuple((given.get("STRIPE_WEBHOOK_SECRETS") or kept.stripe_webhook_secret).split(","))
     if not key:
         return Stripe(
             emulator_url,
             kept.stripe_secret_key,
-            (kept.stripe_webhook_secret,),
+            webhook_secrets,
             emulated=True,
             publishable_key="pk_test_emulated",
         )
@@ -218,11 +221,8 @@ def choose_stripe(given: Mapping[str, str], kept: Secrets, emulator_url: str) ->
     publishable_key = given.get("STRIPE_PUBLISHABLE_KEY") or None
     if publishable_key and not publishable_key.startswith("pk_test_"):
         raise SettingsError("STRIPE_PUBLISHABLE_KEY is no test key (pk_test_...)")
-    webhook_secrets = given.get("STRIPE_WEBHOOK_SECRETS") or kept.stripe_webhook_secret
     base = given.get("STRIPE_API_BASE") or STRIPE_API
-    return Stripe(
-        base, key, tuple(webhook_secrets.split(",")), emulated=False, publishable_key=publishable_key
-    )
+    return Stripe(base, key, webhook_secrets, emulated=False, publishable_key=publishable_key)
 
 
 def read_dotenv(file: Path) -> dict[str, str]:

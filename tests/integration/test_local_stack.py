@@ -194,3 +194,11 @@ def test_a_live_key_is_refused(tmp_path: Path) -> None:
     real = choose_stripe({"STRIPE_SECRET_KEY": "sk_test_x"}, secrets, "http://127.0.0.1:1")
     assert (real.api_base, real.emulated) == ("https://api.stripe.com", False)
     assert choose_stripe({}, secrets, "http://127.0.0.1:1").emulated
+    # An emulator signs with what the functions verify by, and is where they call, whatever is given.
+    emulated = choose_stripe(
+        {"STRIPE_WEBHOOK_SECRETS": "whsec_new,whsec_old", "STRIPE_API_BASE": "http://elsewhere"},
+        secrets,
+        "http://127.0.0.1:1",
+    )
+    assert emulated.webhook_secrets == ("whsec_new", "whsec_old")
+    assert (emulated.emulated, emulated.api_base) == (True, "http://127.0.0.1:1")
