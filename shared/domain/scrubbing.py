@@ -73,8 +73,9 @@ _REPLACED: tuple[tuple[re.Pattern[str], str], ...] = (
 
 # A UUID can have a card's digits in it, and is what an error is looked up by.
 _UUID = r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
-# What may stand between a card's groups; a dot beside many digits is a decimal point, of a time or a measure.
-_GAP = r"(?:[\s/_+-]|%20|(?<![0-9]{7})\.(?![0-9]{7})){1,2}"
+# What may stand between a card's groups; a lone dot beside many digits is a decimal point, of a time or a measure.
+_DOT = r"(?<![0-9]{7})\.(?![0-9]{7})|\.(?=[0-9]{4}\.[0-9])|(?<=\.[0-9]{4})\."
+_GAP = rf"(?:[\s/_+-]|%20|{_DOT}){{1,2}}"
 _DIGIT_RUN = re.compile(rf"(?P<uuid>{_UUID})|[0-9](?:(?:{_GAP}(?!{_UUID}))?[0-9]){{12,}}+")
 _DIGIT = re.compile(r"%20|([0-9])")
 _CARD_LENGTHS = range(13, 20)
