@@ -125,7 +125,8 @@ def settle(database: Database, seen: Observation, context: Context) -> Decision:
     decision = database.run(act)
     if decision.action is Action.NOTHING and decision.reason:
         count("PaymentQuarantined")
-        logger.error("a payment needs a person", extra={"reason": decision.reason})
+        of_stripe = seen.payment_intent_id or seen.checkout_session_id
+        logger.error("a payment needs a person", extra={"reason": decision.reason, "stripe_id": of_stripe})
     return decision
 
 
