@@ -73,10 +73,8 @@ _REPLACED: tuple[tuple[re.Pattern[str], str], ...] = (
 
 # A UUID can have a card's digits in it, and is what an error is looked up by.
 _UUID = r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
-# What may stand between a card's groups; a lone dot beside many digits is a decimal point, of a time or a measure.
-_DOT = r"(?<![0-9]{7})\.(?![0-9]{7})|\.(?=[0-9]{4}\.[0-9])|(?<=\.[0-9]{4})\."
-_GAP = rf"(?:[\s/_+-]|%20|{_DOT}){{1,2}}"
-_DIGIT_RUN = re.compile(rf"(?P<uuid>{_UUID})|[0-9](?:(?:{_GAP}(?!{_UUID}))?[0-9]){{12,}}+")
+_DIGIT_RUN = re.compile(rf"(?P<uuid>{_UUID})|[0-9](?:(?:(?:[\s./_+-]|%20){{1,2}}(?!{_UUID}))?[0-9]){{12,}}+")
+_DECIMAL = re.compile(r"[0-9]++\.[0-9]++")
 _DIGIT = re.compile(r"%20|([0-9])")
 _CARD_LENGTHS = range(13, 20)
 _LONGEST_DIGIT_RUN = 100
@@ -211,6 +209,9 @@ def _without_cards(run: str) -> str:
 
     The number may stand in the middle of other digits, so each stretch of a card's length is tried.
     """
+    if _DECIMAL.fullmatch(run):
+        # A time or a measure: its point parts no groups.
+        return ".".join(_without_cards(digits) for digits in run.split("."))
     places = [found.start() for found in _DIGIT.finditer(run) if found[1]]
     if len(places) > _LONGEST_DIGIT_RUN:
         return "[number]"

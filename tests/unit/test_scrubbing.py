@@ -120,6 +120,7 @@ def test_every_number_that_could_be_a_card_is_taken_out(body: list[int], separat
         ("IBAN DE89370400440532013000.", "IBAN [iban]."),
         ("call +49 151 12345678 or 555-123-4567", "call [phone] or [phone]"),
         ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\nx", "[secret]\nx"),
+        ("0003782.822463.10005 and 4242424242424242.0", "000[card] and [card].0"),
         ("\x00 and \ud800", "\ufffd and \ufffd"),
     ],
 )
