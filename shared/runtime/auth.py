@@ -75,7 +75,8 @@ def signed_in(event: LambdaFunctionUrlEvent) -> Caller:
     Raises `Unauthenticated`; `Csrf` for a change that comes with the cookie and without its CSRF token; and
     `SignInUnavailable` while the identity provider's keys cannot be had.
     """
-    load(AuthSettings)  # what is wrong with them is said at the first call, and not at the first that has a token
+    # What is wrong with them is said at the first call, and not at the first that has a token.
+    load(AuthSettings)
     return by_bearer(event) or _by_cookie(event)
 
 
