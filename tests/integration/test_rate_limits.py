@@ -42,7 +42,10 @@ def use_up(app: App, minute: datetime, function: str, method: str) -> None:
         Settings(), function=f"tests-{function}", method=method, address=SOURCE_IP, identity=None
     )
     app.rows(
-        "INSERT INTO rate_limits (bucket, window_start, ends_at, used) VALUES (%s, %s, 'infinity', 9999) ON CONFLICT DO NOTHING",
+        """
+        INSERT INTO rate_limits (bucket, window_start, ends_at, used) VALUES (%s, %s, 'infinity', 9999)
+        ON CONFLICT (bucket, shard, window_start) DO UPDATE SET used = 9999
+        """,
         bucket,
         minute,
     )
