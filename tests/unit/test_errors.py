@@ -87,9 +87,9 @@ def test_a_new_build_makes_no_difference(stack: str, webpack: str, vite: str) ->
 def test_another_host_or_root_makes_no_difference() -> None:
     """Staging and production, the Lambda and a checkout report the same error."""
     assert frontend(V8_STACK.replace("shop.example", "staging.shop.example:8443")) == frontend()
-    checkout = PYTHON_STACK.replace("/var/task/", "/home/me/holdfast/")
-    checkout = checkout.replace("/opt/python/database", "/home/me/holdfast/layers/postgres/database")
-    checkout = checkout.replace("/opt/python/", "/home/me/holdfast/.venv/lib/python3.13/site-packages/")
+    checkout = PYTHON_STACK.replace("/var/task/", "/srv/holdfast/")
+    checkout = checkout.replace("/opt/python/database", "/srv/holdfast/layers/postgres/database")
+    checkout = checkout.replace("/opt/python/", "/srv/holdfast/.venv/lib/python3.13/site-packages/")
     assert backend(checkout) == backend()
 
 
