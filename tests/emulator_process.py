@@ -61,7 +61,11 @@ def endpoint(port: int = 0) -> Generator[Endpoint]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
             """Say nothing: the tests ask what was received."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        # More than the emulator sends at a time: a connection that finds no place is tried again a second later.
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", port), Handler)
     recorder = Endpoint(f"http://127.0.0.1:{server.server_port}/stripe-webhook")
     recorder.answering.set()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -170,7 +174,7 @@ def emulator(
         process.stdout.close()
 
 
-def eventually(holds: Callable[[], object], *, within: float = 5.0) -> None:
+def eventually(holds: Callable[[], object], *, within: float = 30) -> None:
     """Wait until something holds; fails after `within` seconds."""
     deadline = time.monotonic() + within
     while not holds():

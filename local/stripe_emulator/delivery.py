@@ -57,21 +57,23 @@ class Courier:
             try:
                 while True:
                     self._woken.clear()
-                    self._start_due(http)
-                    await self._wait_for_more()
+                    # One moment for both: what falls due between them would be neither started nor waited for.
+                    now = self._account.clock()
+                    self._start_due(http, now)
+                    await self._wait_for_more(now)
             finally:
                 for task in self._in_flight.values():
                     task.cancel()
                 await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
 
-    def _start_due(self, http: aiohttp.ClientSession) -> None:
+    def _start_due(self, http: aiohttp.ClientSession, now: float) -> None:
         free = _MOST_IN_FLIGHT - len(self._in_flight)
         if free <= 0 or not self._account.faults.deliver:
             return
         due = self._account.storage.execute(
             "SELECT seq, event_id FROM deliveries WHERE state = 'waiting' AND next_at <= ?"
             " ORDER BY next_at LIMIT ?",
-            (self._account.clock(), free + len(self._in_flight)),
+            (now, free + len(self._in_flight)),
         ).fetchall()
         for seq, event_id in [row for row in due if row[0] not in self._in_flight][:free]:
             task = asyncio.create_task(self._deliver(http, seq, event_id))
@@ -82,12 +84,11 @@ class Courier:
         del self._in_flight[seq]
         self.wake()
 
-    async def _wait_for_more(self) -> None:
+    async def _wait_for_more(self, now: float) -> None:
         delay = None
         if self._account.faults.deliver and len(self._in_flight) < _MOST_IN_FLIGHT:
             row = self._account.storage.execute(
-                "SELECT min(next_at) FROM deliveries WHERE state = 'waiting' AND next_at > ?",
-                (self._account.clock(),),
+                "SELECT min(next_at) FROM deliveries WHERE state = 'waiting' AND next_at > ?", (now,)
             ).fetchone()
             delay = None if row[0] is None else max(0.0, row[0] - self._account.clock())
         try:

@@ -1,5 +1,7 @@
 """The emulator's rules that need a clock of their own, or no server at all."""
 
+import asyncio
+import itertools
 import random
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from local.stripe_emulator import buyer, events, intents, sessions
 from local.stripe_emulator.account import Account, Call, Settings
-from local.stripe_emulator.delivery import retry_delay, signature
+from local.stripe_emulator.delivery import Courier, retry_delay, signature
 from local.stripe_emulator.errors import StripeError
 from local.stripe_emulator.faults import Faults, InvalidFaults, parse_faults
 from local.stripe_emulator.form import decode
@@ -21,6 +23,7 @@ from local.stripe_emulator.idempotency import InFlight, Kept, keep, request_unde
 from local.stripe_emulator.request_shapes import CREATE_INTENT, CREATE_SESSION
 from local.stripe_emulator.server import loopback_socket
 from local.stripe_emulator.storage import Storage
+from tests.emulator_process import Endpoint, endpoint, eventually
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _DAY = 86_400
@@ -136,6 +139,27 @@ def test_a_signature_is_the_documented_one() -> None:
     assert signature('{"a":1}', "whsec_test", 1_700_000_000) == (
         "t=1700000000,v1=38877139021993b830af32feea6e18a8da83eb2f6e49ee50bd9e4cf4ca4d3789"
     )
+
+
+async def _delivered(account: Account, shop: Endpoint) -> None:
+    courier = asyncio.create_task(Courier(account, shop.url).run())
+    await asyncio.to_thread(eventually, lambda: shop.received)
+    courier.cancel()
+    await asyncio.gather(courier, return_exceptions=True)
+
+
+@pytest.mark.parametrize("reading", range(1, 4))
+def test_what_falls_due_between_two_readings_of_the_clock_is_delivered(
+    account: Account, clock: Clock, reading: int
+) -> None:
+    """A delivery that is not due when the queue is looked at, and is when the next moment is sought."""
+    events.emit(Call(account), "charge.updated", {"id": "ch_1"})
+    due = clock.now
+    readings = itertools.count(due - reading + 0.5)
+    account.clock = lambda: next(readings)
+    with endpoint() as shop:
+        asyncio.run(_delivered(account, shop))
+        assert len(shop.received) == 1
 
 
 @given(_json)
