@@ -77,7 +77,7 @@ def test_a_run_fails_soon(app: App, function: str) -> None:
 
 def test_a_server_that_stops_answering_is_given_up(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection stands and nothing comes back, in one call or inside a transaction: away, and not waited for twice."""
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(connection, "RETRY_SECONDS", 0.0)
     database = Database(app.app_url)
     for act in (ask, ask_inside):
@@ -85,7 +85,7 @@ def test_a_server_that_stops_answering_is_given_up(app: App, monkeypatch: pytest
         started = time.monotonic()
         with pytest.raises(DatabaseUnavailable), stopped(pid):
             database.run(act)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 3.9
     assert database.run(ask) == 1
     database.close()
 
