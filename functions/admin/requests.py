@@ -3,10 +3,10 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from domain.currencies import CURRENCIES
-from runtime.fields import Form, Moment, Text
+from runtime.fields import Form, Moment, RequestModel, Text
 
 type EventStatus = Literal[
     "received", "processed", "ignored", "stale", "parked", "quarantined", "failed", "dead"
@@ -21,11 +21,7 @@ type Amount = Annotated[int, Field(ge=0, le=999_999_999_999)]
 type Capacity = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class WebhookEventsQuery(_Strict):
+class WebhookEventsQuery(RequestModel):
     """A page of events, newest first; `cursor` is the last page's `next`."""
 
     status: EventStatus | None = None
@@ -33,7 +29,7 @@ class WebhookEventsQuery(_Strict):
     limit: Limit = 50
 
 
-class OutboxQuery(_Strict):
+class OutboxQuery(RequestModel):
     """A page of the outbox, newest first; `cursor` is the last page's `next`."""
 
     kind: OutboxKind | None = None
@@ -42,7 +38,7 @@ class OutboxQuery(_Strict):
     limit: Limit = 50
 
 
-class ErrorsQuery(_Strict):
+class ErrorsQuery(RequestModel):
     """A page of errors' groups, those opened last first; `cursor` is the last page's `next`."""
 
     status: ErrorStatus | None = None
@@ -50,7 +46,7 @@ class ErrorsQuery(_Strict):
     limit: Limit = 50
 
 
-class ReplayRequest(_Strict):
+class ReplayRequest(RequestModel):
     """Which events shall be done again, oldest first; `cursor` is the last answer's `next`."""
 
     status: Replayable
@@ -62,7 +58,7 @@ class ReplayRequest(_Strict):
     cursor: Cursor = None
 
 
-class CreditsRequest(_Strict):
+class CreditsRequest(RequestModel):
     """Credits to grant, or with a negative `delta` to take away; only what is granted expires."""
 
     delta: Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
@@ -76,14 +72,14 @@ class CreditsRequest(_Strict):
             raise ValueError("what is taken away does not expire")
 
 
-class PageQuery(_Strict):
+class PageQuery(RequestModel):
     """A page, newest first; `cursor` is the last page's `next`."""
 
     cursor: Cursor = None
     limit: Limit = 50
 
 
-class AddOn(_Strict):
+class AddOn(RequestModel):
     """An add-on of an offering: the one of that id; without one, that of this name, or a new one."""
 
     id: UUID | None = None
@@ -104,7 +100,7 @@ def _each_once(add_ons: list[AddOn]) -> list[AddOn]:
     return add_ons
 
 
-class OfferingRequest(_Strict):
+class OfferingRequest(RequestModel):
     """An offering as a whole: what is left out is not there, or as by default.
 
     `slug` and `version` may be sent back as they were shown; they are those of the path and of If-Match.
@@ -120,10 +116,10 @@ class OfferingRequest(_Strict):
     timezone: Text
     pay_on_arrival: bool = False
     retired: bool = False
-    add_ons: Annotated[list[AddOn], Field(max_length=100), AfterValidator(_each_once)] = []
+    add_ons: Annotated[list[AddOn], Field(max_length=100), AfterValidator(_each_once)] = Field(default=[])
 
 
-class SlotRequest(_Strict):
+class SlotRequest(RequestModel):
     """How much a slot has."""
 
     max_bookings: Capacity

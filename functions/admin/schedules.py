@@ -5,13 +5,13 @@ from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from database.connection import Context
 from database.schedules import refresh_future_schedule
 from domain.refusals import BY_SLUG, InvalidRequest
 from functions.admin.connections import admin_database
-from runtime.fields import Form
+from runtime.fields import Form, RequestModel
 
 # What one statement makes anew, at most, well within its time: every slot of it is locked, checked and audited.
 MOST_TIMES = 5000
@@ -22,11 +22,7 @@ LAST_DAY = date(9999, 12, 29)
 type Room = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rule(_Strict):
+class Rule(RequestModel):
     """A weekly time; `start` is what a clock on the wall says."""
 
     weekday: Annotated[int, Field(ge=0, le=6)]
@@ -42,14 +38,14 @@ def _each_time_once(rules: list[Rule]) -> list[Rule]:
     return rules
 
 
-class ScheduleRequest(_Strict):
+class ScheduleRequest(RequestModel):
     """All opening times of an offering from one local day to another, both included."""
 
     timezone: Annotated[str, Form(r"[A-Za-z0-9_+/-]{1,64}", "a time zone of the IANA database")]
     rules: Annotated[list[Rule], Field(max_length=200), AfterValidator(_each_time_once)]
     first: Annotated[date, Field(alias="from", le=LAST_DAY)]
     last: Annotated[date, Field(alias="until", le=LAST_DAY)]
-    blackout_dates: Annotated[list[date], Field(max_length=MOST_DAYS)] = []
+    blackout_dates: list[date] = Field(default=[], max_length=MOST_DAYS)
     resource_id: UUID | None = None
 
     @field_validator("last")

@@ -3,27 +3,23 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from runtime.fields import Text
+from runtime.fields import RequestModel, Text
 
 
-class BookingRequest(BaseModel):
+class BookingRequest(RequestModel):
     """A hold that shall be booked without a payment."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reservation_id: UUID
     payment_method: Literal["pay_on_arrival", "credits", "free"]
 
 
-class BookingsQuery(BaseModel):
+class BookingsQuery(RequestModel):
     """A page of bookings, newest first, of a status and with a line of an offering where these are named.
 
     `cursor` is the last page's `next`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: Literal["confirmed", "cancelled", "frozen", "revoked"] | None = None
     offering: Text | None = None
@@ -31,27 +27,21 @@ class BookingsQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
-class CancelRequest(BaseModel):
+class CancelRequest(RequestModel):
     """Why a booking is cancelled."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reason: Text
 
 
-class RescheduleRequest(BaseModel):
+class RescheduleRequest(RequestModel):
     """Where a line of a booking shall go; which one may be left out where there is one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     slot_id: UUID
     item_id: UUID | None = None
 
 
-class RefundRequest(BaseModel):
+class RefundRequest(RequestModel):
     """How much of a booking's money shall go back, all that is left where no amount is named, and why."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     amount: Annotated[int | None, Field(ge=1, le=999_999_999_999)] = None
     reason: Text

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from database import payments
 from database.connection import Context, Database
@@ -20,7 +20,7 @@ from domain.refusals import BY_SLUG
 from domain.reservation import token_matches
 from payments.closing import Closed, close_payment
 from payments.creating import create_at_stripe, frozen_parameters
-from runtime.fields import Form
+from runtime.fields import Form, RequestModel
 from runtime.http import dump
 from runtime.kill_points import kill_point
 from runtime.observability import count, identify, logger
@@ -45,10 +45,8 @@ class Settings(PaymentSettings):
     payment_window_minutes: Minutes = 10
 
 
-class PaymentRequest(BaseModel):
+class PaymentRequest(RequestModel):
     """A payment for a hold. The amount is the server's; `expected_*` only has to agree."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reservation_id: UUID
     mode: Literal["payment_intent", "checkout_session"] = "payment_intent"

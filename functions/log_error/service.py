@@ -3,13 +3,14 @@
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from database import errors
 from database.connection import Database
 from domain.errors import ISSUES_AN_HOUR, fingerprint
 from domain.refusals import TooManyRequests
 from domain.scrubbing import scrub, scrub_context
+from runtime.fields import RequestModel
 from runtime.limits import owner_of
 from runtime.observability import count
 from runtime.sentry import send_to_sentry
@@ -30,10 +31,8 @@ class Settings(DatabaseSettings):
     sentry_dsn: str | None = None
 
 
-class ErrorReport(BaseModel):
+class ErrorReport(RequestModel):
     """What a page or a function reports."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     message: Annotated[str, Field(min_length=1)]
     stack: str | None = None
@@ -42,7 +41,7 @@ class ErrorReport(BaseModel):
     source: Literal["frontend", "backend"] = "frontend"
     release: str | None = None
     url: str | None = None
-    context: dict[str, Any] = {}
+    context: dict[str, Any] = Field(default={})
     fingerprint: Annotated[list[str], Field(min_length=1)] | None = None
 
 

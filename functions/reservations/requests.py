@@ -3,9 +3,9 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from runtime.fields import Form, QueryMoment, Text, printable
+from runtime.fields import Form, QueryMoment, RequestModel, Text, printable
 
 type Email = Annotated[
     str,
@@ -15,30 +15,26 @@ type Email = Annotated[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AddOn(_Strict):
+class AddOn(RequestModel):
     """An add-on of the slot's offering."""
 
     id: UUID
     quantity: Annotated[int, Field(ge=1, le=50)]
 
 
-class Item(_Strict):
+class Item(RequestModel):
     """Units of one slot."""
 
     slot_id: UUID
     units: Annotated[int, Field(ge=1, le=50)]
-    add_ons: Annotated[list[AddOn], Field(max_length=20)] = []
+    add_ons: list[AddOn] = Field(default=[], max_length=20)
 
     def model_post_init(self, _: object) -> None:
         if len({add_on.id for add_on in self.add_ons}) < len(self.add_ons):
             raise ValueError("each add-on may be named once")
 
 
-class Customer(_Strict):
+class Customer(RequestModel):
     """Who holds."""
 
     email: Email
@@ -52,14 +48,14 @@ def _each_slot_once(items: list[Item]) -> list[Item]:
     return items
 
 
-class HoldRequest(_Strict):
+class HoldRequest(RequestModel):
     """A hold on 1 to 20 slots, all or none."""
 
     items: Annotated[list[Item], Field(min_length=1, max_length=20), AfterValidator(_each_slot_once)]
     customer: Customer
 
 
-class SlotsQuery(_Strict):
+class SlotsQuery(RequestModel):
     """A page of an offering's slots; `from` and `to` bound their beginning, `cursor` is the last page's `next`."""
 
     offering: Text

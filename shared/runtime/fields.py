@@ -1,4 +1,4 @@
-"""Fields that several functions read of their callers."""
+"""What several functions read of their callers: models that take no unknown field, and the fields themselves."""
 
 import re
 import unicodedata
@@ -9,12 +9,20 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     StringConstraints,
 )
 from pydantic_core import CoreSchema, core_schema
+
+
+class RequestModel(BaseModel):
+    """What a caller sends: an unknown field is refused, and nothing changes it afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
