@@ -46,10 +46,11 @@ class Cloud:
         self._own = threading.local()
 
     def up(self) -> None:
-        """Starts it, without schedules: what shall happen, the test does."""
+        """Starts it, without schedules: what shall happen, the test does. No hold ends while tests share the cloud."""
         self._run(
             "up", "--detach", "--emulator", "--port", self.port, "--schedules", "off", "--rate-limits", "off",
             "--environments", 4, "--function-env", f"KILL_POINT_FILE={self.kill_file}",
+            "--function-env", "HOLD_MINUTES=120",
         )  # fmt: skip
         self.stack = json.loads((self.state / "stack.json").read_text())
 

@@ -16,7 +16,8 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
 
 @pytest.fixture
 def cloud(running_cloud: Cloud) -> Generator[Cloud]:
-    """A running cloud at which nothing goes wrong yet."""
+    """A running cloud at which nothing goes wrong yet, and nothing that other tests began is left to do."""
+    running_cloud.come_to_rest()
     yield running_cloud
     running_cloud.kill_file.unlink(missing_ok=True)
     running_cloud.faults()
