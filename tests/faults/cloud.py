@@ -38,27 +38,28 @@ class Hold:
 class Cloud:
     """One cloud in one folder; `up` and `down` as often as a test likes."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *, hold_minutes: int = 15) -> None:
         self.state = state
+        self.hold_minutes = hold_minutes
         self.kill_file = state.with_name(f"{state.name}-kill-point")
         self.port = free_port()
         self.stack: dict[str, Any] = {}
         self._own = threading.local()
 
     def up(self) -> None:
-        """Starts it, without schedules: what shall happen, the test does. No hold ends while tests share the cloud."""
+        """Starts it, without schedules: what shall happen, the test does."""
         self._run(
             "up", "--detach", "--emulator", "--port", self.port, "--schedules", "off", "--rate-limits", "off",
             "--environments", 4, "--function-env", f"KILL_POINT_FILE={self.kill_file}",
-            "--function-env", "HOLD_MINUTES=120",
+            "--function-env", f"HOLD_MINUTES={self.hold_minutes}",
         )  # fmt: skip
         self.stack = json.loads((self.state / "stack.json").read_text())
 
     @classmethod
     @contextmanager
-    def running(cls, state: Path) -> Generator["Cloud"]:
+    def running(cls, state: Path, *, hold_minutes: int = 15) -> Generator["Cloud"]:
         """One that is up until it is left."""
-        cloud = cls(state)
+        cloud = cls(state, hold_minutes=hold_minutes)
         cloud.up()
         try:
             yield cloud

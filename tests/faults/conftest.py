@@ -10,7 +10,8 @@ from tests.faults.cloud import Cloud
 
 @pytest.fixture(scope="session")
 def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    with Cloud.running(tmp_path_factory.mktemp("cloud") / "state") as cloud:
+    # No hold ends by itself while the tests share the cloud.
+    with Cloud.running(tmp_path_factory.mktemp("cloud") / "state", hold_minutes=120) as cloud:
         yield cloud
 
 
