@@ -139,7 +139,7 @@ def test_a_lock_that_is_not_to_be_had_is_409(app: App) -> None:
         waited = time.monotonic() - started
     assert (answer.status, answer.problem) == (409, "lock-timeout")
     assert int(answer.headers["Retry-After"]) > 0
-    assert 1.5 < waited < 8
+    assert 1.5 < waited < 4
     assert app.count("ticket_reservations") == app.count("customers") == 0
     assert app.try_hold(slot).status == 201
     assert app.violations() == []
@@ -261,10 +261,12 @@ def test_a_database_that_refuses_opens_the_breaker(app: App) -> None:
     assert (slow.status, slow.problem) == (503, "database-unavailable")
     for _ in range(BREAKER_FAILURES):
         app.call("reservations", "GET", "/offerings")
-    started = time.monotonic()
-    answer = app.call("reservations", "GET", "/offerings")
-    assert answer.status == 503
-    assert time.monotonic() - started < 1
+    took: list[float] = []
+    for _ in range(3):
+        started = time.monotonic()
+        assert app.call("reservations", "GET", "/offerings").status == 503
+        took.append(time.monotonic() - started)
+    assert min(took) < 0.1  # a busy machine may keep any one of them waiting
 
 
 def test_an_open_breaker_closes_by_itself(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
