@@ -16,9 +16,9 @@ from tests.support.sign_in import SECRET, token
 
 VIENNA = ZoneInfo("Europe/Vienna")
 ADMIN = {"authorization": f"Bearer {token(sub='root', role='admin')}"}
-TODAY = datetime.now(VIENNA).date()
-# A week that is all ahead, from its Monday on.
-MONDAY = TODAY + timedelta(days=14 - TODAY.weekday())
+STARTED = datetime.now(VIENNA).date()
+# A week that is all ahead, from its Monday on, though the suite runs past midnight.
+MONDAY = STARTED + timedelta(days=14 - STARTED.weekday())
 CHAIR = "c4a1f000-0000-4000-8000-000000000001"
 NOTHING = {"created": 0, "kept": 0, "legacy": 0, "deleted": 0, "blocked": 0}
 
@@ -154,7 +154,7 @@ def test_nine_stays_nine_when_the_clocks_change(app: App, desk: Desk) -> None:
 
 def test_a_gap_moves_a_time_out_of_the_days_or_out_of_the_way(app: App, desk: Desk) -> None:
     """A time that the clocks carry into the next day is that day's; of two that overlap then, the one in place is there."""
-    march = date(TODAY.year + 1, 3, 31)
+    march = date(STARTED.year + 1, 3, 31)
     sunday = march - timedelta(days=(march.weekday() + 1) % 7)
     night, saturday = (
         [rule(5, "23:30")],
@@ -180,14 +180,19 @@ def test_what_has_begun_is_neither_made_nor_touched(app: App, desk: Desk) -> Non
     past = app.slot(desk.slug, starts_in="-2 hours", lasts="1 minute")
     before = app.row("SELECT * FROM slots WHERE id = %s", past)
     every_day = [rule(weekday, f"{hour:02}:00", 30) for weekday in range(7) for hour in range(24)]
+    # From now, not from the suite's beginning; in a zone whose days have 24 hours all year; and of two moments, as an
+    # hour may begin in between.
+    began = app.value("SELECT now()")
+    midnight = began.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    first, last = midnight - timedelta(days=3), midnight + timedelta(days=1)
+    hours = [first + timedelta(hours=hour) for hour in range(5 * 24)]
 
-    desk.refreshed(
-        every_day, **{"from": str(TODAY - timedelta(days=3)), "until": str(TODAY + timedelta(days=1))}
-    )
+    desk.refreshed(every_day, timezone="Etc/UTC", **{"from": f"{first:%F}", "until": f"{last:%F}"})
 
+    ended = app.value("SELECT now()")
     assert app.row("SELECT * FROM slots WHERE id = %s", past) == before
-    assert app.value("SELECT count(*) FROM slots WHERE starts_at <= now()") == 1
-    assert 24 <= app.value("SELECT count(*) FROM slots WHERE starts_at > now()") <= 48
+    made = [row[0] for row in app.rows("SELECT starts_at FROM slots WHERE id <> %s ORDER BY starts_at", past)]
+    assert made in [[hour for hour in hours if hour > moment] for moment in (began, ended)]
 
 
 def test_days_outside_are_left_alone(app: App, desk: Desk) -> None:
