@@ -1,10 +1,9 @@
 """What the database has of bookings, credits and the catalogue during a run, and what of it may never be."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
 
-from local.simulation.database_side import DAYS_AHEAD, OFFERINGS, DatabaseSide
+from local.simulation.database_side import OFFERINGS, DatabaseSide
 
 ALL = 100
 POLICY = "48h:100%,24h:50%"
@@ -41,7 +40,6 @@ class BookingRecords:
 
     database: DatabaseSide
     scheduled: str = OFFERINGS[0][0]
-    day: date = field(default_factory=(datetime.now(UTC) + timedelta(days=DAYS_AHEAD)).date)
 
     async def booking_of(self, reservation_id: str) -> BookingRow | None:
         """What was booked of a hold, if anything was."""
@@ -81,7 +79,7 @@ class BookingRecords:
             FROM slots s JOIN offerings o ON o.id = s.offering_id
             WHERE o.slug = %s AND (s.starts_at AT TIME ZONE 'UTC')::date = %s ORDER BY s.created_at
             """,
-            [self.scheduled, self.day],
+            [self.scheduled, self.database.day],
         )
         return [TimeOfTheDay(row[0], row[1], row[2], (row[3], row[4]), (row[5], row[6])) for row in rows]
 

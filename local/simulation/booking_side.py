@@ -201,7 +201,7 @@ class BookingSide:
 
     async def _change_schedule(self, step: Step) -> None:
         """The day's times; a second call with the same changes nothing more."""
-        day = self.records.day
+        day = self.records.database.day
         rules = [
             {"weekday": day.weekday(), "start": f"{FIRST_HOUR + number:02}:00", "minutes": MINUTES}
             | {"max_bookings": bookings, "max_units": units}

@@ -3,8 +3,8 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -28,10 +28,14 @@ STRIPE_TABLES = ("objects", "search_index", "deliveries", "pending", "idempotenc
 
 @dataclass
 class DatabaseSide:
-    """The owner's one connection, made again where the server was killed; and Stripe's own file."""
+    """The owner's one connection, made again where the server was killed; and Stripe's own file.
+
+    `day` is the day of a run's slots, in UTC: a run that goes on past midnight keeps it.
+    """
 
     database_admin_url: str
     stripe_file: Path
+    day: date = field(init=False)
     _connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
 
     async def rows(self, query: LiteralString, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -68,6 +72,7 @@ class DatabaseSide:
 
     async def open_slots(self) -> list[str]:
         """New slots; their offerings are made the first time, and then cost what they did at first."""
+        self.day = datetime.now(UTC).date() + timedelta(days=DAYS_AHEAD)
         for slug, currency, amount, in_credits in OFFERINGS:
             await self.rows(
                 """
@@ -85,11 +90,10 @@ class DatabaseSide:
             """
             INSERT INTO slots (offering_id, starts_at, ends_at, max_units, max_bookings)
             SELECT id, at, at + interval '1 hour', %s, %s
-            FROM offerings, LATERAL (
-                SELECT date_trunc('day', now(), 'UTC') + make_interval(days => %s, hours => %s) AS at) t
+            FROM offerings, LATERAL (SELECT (%s + make_time(%s, 0, 0)) AT TIME ZONE 'UTC' AS at) t
             WHERE slug = %s RETURNING id::text
             """,
-            [*SLOTS[number], DAYS_AHEAD, FIRST_HOUR + number, OFFERINGS[OFFERING_OF[number]][0]],
+            [*SLOTS[number], self.day, FIRST_HOUR + number, OFFERINGS[OFFERING_OF[number]][0]],
         )
         return slot
 
