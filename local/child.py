@@ -21,7 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 # Some interpreters find their own library by it alone, and every command is started by one.
 INTERPRETER_NEEDS = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 _spawned: set[int] = set()
-_given_ports: set[int] = set()
+_claimed_ports: set[int] = set()
 
 
 def bound_command(
@@ -62,21 +62,26 @@ def spawn(
 def free_port(preferred: int | None = None) -> int:
     """`preferred` where nothing listens there, else a port of 127.0.0.1 where nothing does.
 
-    Between this look and the service's own bind somebody else may look too. So no port is given twice by one process,
-    and each process begins to look somewhere else.
+    Between this look and the service's own bind others may look too. So the datagram socket of the same number is held
+    as long as this process lives: no two of our processes are given one port.
     """
     start = os.getpid() * 37 % len(PORTS)
     candidates = [preferred] if preferred else []
     for port in [*candidates, *PORTS[start:], *PORTS[:start]]:
-        if port in _given_ports and port != preferred:
+        is_ours = port in _claimed_ports
+        if is_ours and port != preferred:
             continue
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as claim:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
+                if not is_ours:
+                    claim.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            _given_ports.add(port)
+            if not is_ours:
+                _claimed_ports.add(port)
+                claim.detach()
             return port
     raise RuntimeError("no free port on 127.0.0.1")
 

@@ -171,11 +171,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Initialise, start and wait until it answers, then make sure of the owner and its database."""
-        is_new = not (self.data / "PG_VERSION").exists()
         self.initialise()
-        if is_new:
-            # It took seconds, in which somebody else may have taken the port that was free.
-            self.port = self._port()
         began = time.monotonic()
         process = self.spawn()
         while not self.answers():

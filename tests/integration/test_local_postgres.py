@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -58,19 +57,6 @@ def test_databases_are_cloned_and_dropped(server: PostgresServer) -> None:
     connected.close()
     with pytest.raises(psycopg.OperationalError, match="does not exist"):
         psycopg.connect(server.url(database="clone"))
-
-
-def test_a_port_that_is_taken_while_the_data_folder_is_made_is_not_waited_for(tmp_path: Path) -> None:
-    """A new server goes elsewhere: nobody has been told of its port yet."""
-    folder = tmp_path / "postgres"
-    new = PostgresServer(folder, binaries=installations()[0], durable=False)
-    with socket.create_server(("127.0.0.1", new.port)) as taker:
-        new.start()
-        try:
-            assert new.port != taker.getsockname()[1]
-            assert new.answers()
-        finally:
-            new.stop()
 
 
 def test_after_a_kill_it_starts_again_with_its_data_on_its_port(server: PostgresServer) -> None:
