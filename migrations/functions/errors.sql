@@ -58,7 +58,7 @@ BEGIN
         EXIT WHEN FOUND;
         IF p_opened_an_hour IS NOT NULL AND NOT take_of_hour('error-groups:' || p_opener, p_opened_an_hour) THEN
             RETURN jsonb_build_object('outcome', 'too-many-requests', 'retry_after',
-                3600 - extract(epoch FROM now() - date_bin('1 hour', now(), 'epoch'))::integer + 1);
+                ceil(extract(epoch FROM date_bin('1 hour', now(), 'epoch') + interval '1 hour' - now())));
         END IF;
         INSERT INTO error_groups (fingerprint, severity, source, title, occurrence_count, samples, last_request_id)
         VALUES (p_fingerprint, p_severity, p_source, p_title, p_times, 1, p_request_id)

@@ -1,6 +1,7 @@
 """Takes a guard out of a test's own database, to prove that the test would notice."""
 
 import re
+from datetime import datetime
 
 import psycopg
 
@@ -16,6 +17,16 @@ def rewrite_function(owner_url: str, name: str, *changes: tuple[str, str]) -> No
             text, replaced = re.subn(pattern, lambda _, new=new: new, text)
             assert replaced, f"{name} does not say: {old}"
         conn.execute(text.encode())
+
+
+def begin_window(owner_url: str, name: str) -> datetime:
+    """The minute or hour of that function's limit begins now, so that none ends in the middle of a test."""
+    with psycopg.connect(owner_url) as conn:
+        row = conn.execute("SELECT now()").fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    rewrite_function(owner_url, name, ("'epoch'", f"'{now.isoformat()}'"))
+    return now
 
 
 def execute(owner_url: str, *statements: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from database.errors import report_error
 from functions.deliver_outbox import service as delivering
 from functions.deliver_outbox.tracker import Tracker
-from tests.concurrency.guards import rewrite_function
+from tests.concurrency.guards import begin_window, rewrite_function
 from tests.concurrency.shop import Shop
 from tests.concurrency.till import Till
 from tests.support.tracker import REPOSITORY, Fault, TrackerServer, tracking
@@ -127,6 +127,7 @@ def look_without_locking(shop: Shop) -> None:
 
 def test_nobody_opens_more_groups_than_an_hour_allows(shop: Shop) -> None:
     """Sixty new errors at once from one address: ten groups, the others refused."""
+    begin_window(shop.owner_url, "take_of_hour")
     assert new_errors(shop, 10) == {"counted": 10, "too-many-requests": 50}
     assert shop.value("SELECT count(*) FROM error_groups") == 10
     assert shop.deadlocks() == 0
@@ -134,6 +135,7 @@ def test_nobody_opens_more_groups_than_an_hour_allows(shop: Shop) -> None:
 
 def test_an_hour_has_no_more_issues_than_its_cap(shop: Shop) -> None:
     """Sixty new errors at once, of sixty addresses: all are counted, five become issues."""
+    begin_window(shop.owner_url, "take_of_hour")
     assert new_errors(shop, None) == {"counted": 60}
     assert shop.value("SELECT count(*) FROM outbox") == CAP
     assert shop.deadlocks() == 0

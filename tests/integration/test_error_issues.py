@@ -8,6 +8,7 @@ import pytest
 
 from domain.errors import ISSUES_AN_HOUR
 from functions.deliver_outbox import issue_text
+from tests.concurrency.guards import begin_window
 from tests.support.app import App
 from tests.support.lambda_events import Answer
 from tests.support.logs import Logs
@@ -268,6 +269,7 @@ def test_an_error_that_opens_again_while_its_issue_is_made_is_told_again(
 @on_every_postgres
 def test_an_hour_has_so_many_issues_and_no_more(app: App, tracker: TrackerServer) -> None:
     """What comes above the cap is counted, and told when it is seen in another hour."""
+    begin_window(app.owner_url, "take_of_hour")
     app.set(RATE_LIMITS="off", ENVIRONMENT="local")
     for number in range(ISSUES_AN_HOUR + 5):
         assert report(app, fingerprint=[str(number)]).status == 202

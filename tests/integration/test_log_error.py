@@ -12,6 +12,7 @@ import pytest
 from functions.log_error.service import NEW_GROUPS_AN_HOUR
 from runtime import failures
 from runtime.sentry import _client
+from tests.concurrency.guards import begin_window
 from tests.support.app import App
 from tests.support.lambda_events import SOURCE_IP, Answer, Context
 from tests.support.logs import Logs
@@ -24,8 +25,9 @@ REPORT = {"message": "TypeError: x is undefined", "severity": "error"}
 
 @pytest.fixture(autouse=True)
 def as_error_writer(app: App) -> None:
-    """The function connects as the role that reaches the error tables only."""
+    """The function connects as the role that reaches the error tables only; no hour ends in the middle of a test."""
     app.set(DATABASE_URL=app.error_writer_url)
+    begin_window(app.owner_url, "take_of_hour")
 
 
 def report(app: App, **fields: object) -> Answer:

@@ -8,7 +8,7 @@ import pytest
 
 from runtime.limits import READS_AN_ACT, request_limits
 from runtime.settings import Settings
-from tests.concurrency.guards import execute, rewrite_function
+from tests.concurrency.guards import begin_window, execute, rewrite_function
 from tests.support.app import App
 from tests.support.lambda_events import SOURCE_IP, Answer
 from tests.support.postgres import on_every_postgres
@@ -30,10 +30,7 @@ def bearer(**claims: object) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def minute(app: App) -> datetime:
-    """The minute begins now, so that none ends in the middle of a test."""
-    now: datetime = app.value("SELECT now()")
-    rewrite_function(app.owner_url, "count_request", ("'epoch'", f"'{now.isoformat()}'"))
-    return now
+    return begin_window(app.owner_url, "count_request")
 
 
 def use_up(app: App, minute: datetime, function: str, method: str) -> None:
