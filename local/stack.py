@@ -32,7 +32,7 @@ from local.supervision import Service, port_answers
 from local.template import Template, load_template
 
 HOST = "127.0.0.1"
-HOUSEKEEPING_S = 0.2
+HOUSEKEEPING_S = 0.05
 BEFOREHAND = 2  # processes of each function with a URL
 MIGRATE = "migrate"
 MIGRATION_PATIENCE_S = 60.0

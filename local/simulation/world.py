@@ -109,7 +109,8 @@ class World:
 
     async def do(self, step: Step) -> None:
         """One step, with all that goes wrong in it."""
-        troubles = len(TROUBLES & step.keys())
+        # Those of a burst last as long as the burst: what one call is killed by may have been meant for another.
+        troubles = sum(len(TROUBLES & each.keys()) for each in (step, *step.get("steps", ())))
         self._troubles += troubles
         if step["do"] == "deliver":
             await self.stripe.look_for_events()

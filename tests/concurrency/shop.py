@@ -14,9 +14,11 @@ import psycopg
 from database import holds, payments
 from database.connection import Connection, Database
 from domain.currencies import chargeable_limits
+from domain.refusals import DatabaseUnavailable
 from payments.applying import claim_and_apply
 from runtime.settings import StripeSettings
 from stripe_gateway.observations import observe
+from tests.emulator_process import eventually
 from tests.support.stripe_events import event_of, intent
 
 CONTEXT: Mapping[str, str | None] = {"actor": "test", "request_id": "test"}
@@ -25,6 +27,7 @@ PRICE = 4500
 SETTINGS = StripeSettings(database_url="", stripe_secret_key="sk_test_of_the_shop")
 # More than any crowd of a test, and less than the server's connections.
 CROWD = 120
+ALL_THERE_S = 60.0
 
 
 class _Own:
@@ -61,10 +64,10 @@ class Shop:
 
     def all_at_once[T](self, acts: Sequence[Callable[[], T]]) -> list[T | Exception]:
         """What each act answered or raised, in their order; all begin together, once each is connected."""
-        start = threading.Barrier(len(acts))
+        start = threading.Barrier(len(acts), timeout=ALL_THERE_S)
 
         def begin(act: Callable[[], T]) -> T | Exception:
-            self.connection()
+            eventually(self._is_connected)
             start.wait()
             try:
                 return act()
@@ -88,6 +91,14 @@ class Shop:
         found: list[Connection] = []
         self.database().run(found.append)
         return found[0]
+
+    def _is_connected(self) -> bool:
+        """A crowd that comes at once may keep the server from answering in time."""
+        try:
+            self.connection()
+        except DatabaseUnavailable:
+            return False
+        return True
 
     def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         """What the owner sees, or does."""

@@ -28,6 +28,8 @@ from tests.emulator_process import eventually
 CLICKS = 30
 MEMBERS = 100
 TRIES = 20
+# Where a few milliseconds decide: on a busy machine all of twenty may miss them.
+MOST_TRIES = 200
 LOCKED_HOLD = ("WHERE id = p_reservation_id FOR NO KEY UPDATE", "WHERE id = p_reservation_id")
 LOCKED_CUSTOMER = ("FROM ticket_reservations WHERE id = p_reservation_id) FOR NO KEY UPDATE", "FROM ticket_reservations WHERE id = p_reservation_id)")  # fmt: skip
 
@@ -322,11 +324,13 @@ def test_at_its_end_a_hold_is_booked_or_gone(shop: Shop, till: Till) -> None:
     """Booked, and nobody else has the seat; or expired, and somebody else may have it. However slow the booking is."""
     rewrite_function(shop.owner_url, "book_reservation", SLOWLY)
     ends = Counter[bool]()
-    for number in range(TRIES):
+    for number in range(MOST_TRIES):
         booked, wanted = book_at_the_end(shop, till, 0.01 if number % 2 else -0.001)
         assert isinstance(booked, Booked | ReservationExpired), booked
         assert wanted == "sold-out" or (wanted == "held" and isinstance(booked, ReservationExpired))
         ends[isinstance(booked, Booked)] += 1
+        if number >= TRIES and len(ends) == 2:
+            break
     assert set(ends) == {True, False}
     assert shop.violations() == []
     assert shop.deadlocks() == 0
@@ -337,7 +341,7 @@ def test_control_without_the_holds_lock_a_hold_that_is_gone_is_booked(shop: Shop
     """Negative control: a booking that does not lock its hold sells seats that somebody else has."""
     rewrite_function(shop.owner_url, "book_reservation", SLOWLY, LOCKED_HOLD)
     sell_what_is_not_there(shop.owner_url)
-    for _ in range(TRIES):
+    for _ in range(MOST_TRIES):
         book_at_the_end(shop, till, 0.01)
         if shop.violations():
             return
@@ -355,7 +359,7 @@ def hold_while_the_last_is_booked(shop: Shop, till: Till, slot: UUID) -> object:
     last = shop.hold({slot: 1}, email=email)["id"]
     with psycopg.connect(shop.app_url) as booking:
         shop.rows(
-            "UPDATE ticket_reservations SET expires_at = clock_timestamp() + interval '100 ms' WHERE id = %s",
+            "UPDATE ticket_reservations SET expires_at = clock_timestamp() + interval '1 second' WHERE id = %s",
             last,
         )
         outcome = booking.execute(

@@ -62,7 +62,9 @@ def test_what_a_dead_clean_up_leaves_the_next_one_ends(shop: Shop, till: Till) -
     dying = shop.connection()
     dying.execute("BEGIN")
     dying.execute("SELECT cleanup_expired_reservations(25)")
-    shop.rows("SELECT pg_terminate_backend(%s)", dying.info.backend_pid)
+    assert shop.value("SELECT pg_terminate_backend(%s, 10000)", dying.info.backend_pid), (
+        "it still holds its locks"
+    )
 
     results = clean_up_together(shop, till, 2)
 

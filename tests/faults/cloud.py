@@ -73,10 +73,14 @@ class Cloud:
         done = run("local", command, "--state", self.state, *arguments)
         assert done.returncode == 0, done.stderr
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of the processes that stack.json names now."""
+        return json.loads((self.state / "stack.json").read_text())["pids"]
+
     def kill(self, *names: str) -> None:
         """Kill -9 of these processes of stack.json; without a name of every one of them."""
-        pids: dict[str, int] = json.loads((self.state / "stack.json").read_text())["pids"]
-        for name, pid in pids.items():
+        for name, pid in self.pids.items():
             if not names or name in names:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -60,7 +60,6 @@ def broken(report: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.timeout(PATIENCE_S + 3 * SECONDS)
-@pytest.mark.xdist_group("demo")
 def test_every_promise_holds_under_siege(tmp_path: Path) -> None:
     """Everything is killed and cut for a while: exit status 0, and nothing of the cloud is left."""
     ended, report = chaos(tmp_path)
@@ -73,7 +72,6 @@ def test_every_promise_holds_under_siege(tmp_path: Path) -> None:
     assert not (tmp_path / "chaos/stack.json").exists()
 
 
-@pytest.mark.xdist_group("demo")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_siege_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Asked to stop in the middle of it, it ends every process of its cloud, and says so by its exit status."""
@@ -90,7 +88,6 @@ def test_a_siege_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("demo")
 @pytest.mark.parametrize(
     ("sabotage", "seconds", "promise"),
     [

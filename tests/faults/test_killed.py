@@ -97,9 +97,10 @@ def test_a_database_killed_under_load_is_away_politely_and_loses_nothing(cloud: 
     """PostgreSQL killed -9 under load: callers hear 503 or 409, never 500; when it is back, every promise holds."""
     with a_sale(cloud) as sale:
         for _ in range(2):
-            started_at = cloud.database_started_at()
+            started_at, pid = cloud.database_started_at(), cloud.pids["postgres"]
             cloud.kill("postgres")
             eventually(lambda old=started_at: cloud.database_started_at() not in (None, old), within=30)
+            eventually(lambda old=pid: cloud.pids["postgres"] != old)
             paid = len(sale.paid)
             eventually(lambda paid=paid: len(sale.paid) > paid, within=20)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import psycopg
@@ -23,6 +24,7 @@ def test_a_database_killed_when_the_cloud_is_ready_comes_back(tmp_path: Path) ->
         try:
             while not file.exists():
                 assert cloud.poll() is None
+                time.sleep(0.05)
             stack = json.loads(file.read_text())
             os.kill(stack["pids"]["postgres"], signal.SIGKILL)
             eventually(lambda: answers(stack["database_url"]) or cloud.poll() is not None, within=60)

@@ -63,7 +63,8 @@ def test_pages_hold_every_error_once(app: App, ask: Call) -> None:
     """Newest first, of one status or of all, even where several opened at once."""
     names = [report(app, str(number)) for number in range(7)]
     app.rows(
-        "UPDATE error_groups SET opened_at = date_trunc('day', now()) WHERE fingerprint = ANY (%s)", names[:4]
+        "UPDATE error_groups SET opened_at = date_trunc('day', now()) - interval '1 day' WHERE fingerprint = ANY (%s)",
+        names[:4],
     )
     ask(f"/errors/{names[5]}/resolve", method="POST")
     for query, wanted in (

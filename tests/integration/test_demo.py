@@ -51,7 +51,6 @@ def demo(state: Path, *more: str) -> tuple[subprocess.CompletedProcess[str], dic
 
 
 @pytest.mark.timeout(SECONDS + 60)
-@pytest.mark.xdist_group("demo")
 def test_every_promise_holds(tmp_path: Path) -> None:
     """The show is sold out, every promise held; exit status 0, and nothing of the cloud is left."""
     ended, report = demo(tmp_path)
@@ -63,7 +62,6 @@ def test_every_promise_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(SECONDS + 60)
-@pytest.mark.xdist_group("demo")
 def test_a_broken_promise_is_told(tmp_path: Path) -> None:
     """With the guards of seats, credits, cancellations and schedules switched off, each is seen; exit status 1."""
     ended, report = demo(tmp_path, "--sabotage", SEATS + STUDIO)

@@ -22,8 +22,10 @@ async def run():
         busy = asyncio.create_task(running.get("/narrow/?seconds=30"))
         frozen = running.only("obedient").pid
         await eventually(lambda: running.pool("narrow").environments and state_of(frozen) == "T")
+        at_work = running.only("narrow").pid
         await asyncio.sleep(0.1)
-        print(json.dumps([frozen, running.only("narrow").pid]), flush=True)
+        await eventually(lambda: state_of(at_work) == "S")
+        print(json.dumps([frozen, at_work]), flush=True)
         await busy
 
 asyncio.run(run())

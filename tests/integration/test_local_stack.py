@@ -85,7 +85,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.command("down")
 
 
-@pytest.mark.xdist_group("local-stack")
 def test_the_cloud_lives_dies_and_comes_back(stack: Stack) -> None:
     """One story, because each step needs the one before: ready, used, hurt, killed, started again, stopped."""
     file = stack.file

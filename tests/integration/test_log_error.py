@@ -13,6 +13,7 @@ from functions.log_error.service import NEW_GROUPS_AN_HOUR
 from runtime import failures
 from runtime.sentry import _client
 from tests.concurrency.guards import begin_window
+from tests.emulator_process import eventually
 from tests.support.app import App
 from tests.support.lambda_events import SOURCE_IP, Answer, Context
 from tests.support.logs import Logs
@@ -351,6 +352,7 @@ def test_sentry_gets_what_is_sampled(app: App, sentry: Receiver) -> None:
     first = report(app, stack=stack, severity="critical", release="2.0")
     for _ in range(24):
         report(app, stack=stack)
+    eventually(lambda: len(sentry_events(sentry)) == 20)
     events = sentry_events(sentry)
     assert len(events) == app.count("error_logs") == 20
     event = events[0]
@@ -367,6 +369,7 @@ def test_sentry_hears_of_nobody(app: App, sentry: Receiver) -> None:
     report(
         app, message=text, stack=text, url=f"https://shop.example/?q={text}", context={"note": text, text: 1}
     )
+    eventually(lambda: sentry_events(sentry) != [])
     (event,) = sentry_events(sentry)
     told = json.dumps(event)
     for secret in (*SECRETS, SOURCE_IP, socket.gethostname(), '"user"', '"vars"', '"breadcrumbs"'):

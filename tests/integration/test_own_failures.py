@@ -32,6 +32,7 @@ def lambda_service(app: App, monkeypatch: pytest.MonkeyPatch) -> Generator[Recei
         app.set(LOG_ERROR_FUNCTION="holdfast-log-error:live")
         for cached in (outbox_kick.lambda_client, failures._breaker):
             cached.cache_clear()
+        outbox_kick.lambda_client()  # a warm environment's: making one takes a while
         yield receiver
         for cached in (outbox_kick.lambda_client, failures._breaker):
             cached.cache_clear()

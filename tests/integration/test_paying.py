@@ -493,7 +493,7 @@ def test_a_hold_cancelled_while_stripe_is_asked_takes_its_payment_along(
     """Cancelled between the first and the last step: both callers are told, the new payment is closed, the seats go."""
     slot = app.slot()
     hold = app.hold(slot)
-    app.faults({"method": "POST", "path": path, "times": 1, "delay_ms": 700})
+    app.faults({"method": "POST", "path": path, "times": 1, "delay_ms": 1500})
     with ThreadPoolExecutor(1) as pool:
         paying = pool.submit(app.pay, hold, mode=mode)
         eventually(lambda: app.count("payment_intents_log"))

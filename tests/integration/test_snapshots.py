@@ -21,6 +21,7 @@ from local.postgres import PostgresServer
 from local.template import load_template
 from runtime import settings, snapshot
 from runtime.settings import DatabaseSettings, load
+from tests.emulator_process import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = os.pathsep.join(
@@ -40,6 +41,7 @@ from database.connection import Database
 from runtime import settings, snapshot
 from runtime.http import HttpFunction, json_response
 from runtime.settings import DatabaseSettings, load
+from tests.emulator_process import eventually
 
 snapshot.OURS = snapshot.OURS | {"careless"}
 
@@ -167,7 +169,7 @@ def test_a_snapshot_holds_no_connection_and_what_it_holds_is_not_used_again(
         )
         try:
             assert api.restored.wait(60)
-            assert connections(postgres, database_name) == 0
+            eventually(lambda: connections(postgres, database_name) == 0)
             api.go_on.set()
             assert api.answered.wait(60)
         finally:
@@ -214,7 +216,7 @@ def test_forgetting_closes_the_connection_and_rereads_the_settings(
     database = Database(postgres.url("app", database_name))
     assert database.run(lambda conn: conn.info.backend_pid)
     del database
-    assert connections(postgres, database_name) == 0
+    eventually(lambda: connections(postgres, database_name) == 0)
     monkeypatch.setenv("DATABASE_URL", "postgresql://old")
     settings._load.cache_clear()
     assert load(DatabaseSettings).database_url == "postgresql://old"

@@ -151,6 +151,11 @@ def test_an_intent_takes_only_its_own_kinds(client: stripe.StripeClient) -> None
         )
 
 
+def lasts_three_days(intent: stripe.PaymentIntent, end: int) -> bool:
+    """From its confirmation, which comes a moment after the intent was made."""
+    return 0 <= end - intent.created - 3 * 86_400 <= 60
+
+
 @pytest.mark.parametrize(("kind", "currency"), [("boleto", "brl"), ("oxxo", "mxn"), ("konbini", "jpy")])
 def test_a_voucher_waits_to_be_paid(
     running: Emulator, client: stripe.StripeClient, kind: str, currency: str
@@ -161,7 +166,7 @@ def test_a_voucher_waits_to_be_paid(
     step = intent.to_dict()["next_action"]
     shown = step[f"{kind}_display_details"]
     assert step["type"] == f"{kind}_display_details"
-    assert shown.get("expires_at", shown.get("expires_after")) == intent.created + 3 * 86_400
+    assert lasts_three_days(intent, shown.get("expires_at", shown.get("expires_after")))
     assert running.act(f"/payment_intents/{intent.id}/authenticate", outcome="succeeded")[0] == 400
     assert running.act(f"/payments/{intent.id}", outcome="processing")[1]["status"] == "processing"
     assert running.act(f"/payments/{intent.id}", outcome="succeeded")[1]["amount_received"] == 2500
@@ -178,7 +183,8 @@ def test_a_voucher_expires(running: Emulator, client: stripe.StripeClient) -> No
     """A voucher that nobody pays fails with Stripe's code for it, and the intent takes another method."""
     intent = confirmed(client, "pm_oxxo", "mxn")
     (waiting,) = [entry for entry in running.call("GET", "/_emulator/pending")[1] if entry["id"] == intent.id]
-    assert (waiting["outcome"], waiting["due_at"]) == ("expired", intent.created + 3 * 86_400)
+    assert waiting["outcome"] == "expired"
+    assert lasts_three_days(intent, waiting["due_at"])
     assert running.act(f"/payments/{intent.id}", outcome="expired")[0] == 200
     expired = client.v1.payment_intents.retrieve(intent.id)
     assert expired.last_payment_error is not None
