@@ -87,7 +87,7 @@ def test_a_function_past_its_deadline_is_killed(tmp_path: Path) -> None:
         overdue = cloud.only("misbehaving").pid
         _, answer, error = await cloud.invoke("misbehaving", {"rawPath": "/sleep"})
         assert (answer["errorType"], error) == ("Sandbox.Timedout", "Unhandled")
-        assert "Task timed out after 2.00 seconds" in answer["errorMessage"]
+        assert "Task timed out after 4.00 seconds" in answer["errorMessage"]
         await eventually(lambda: birth(overdue) is None)
         status, body = await cloud.get("/misbehaving/well")
         assert status == 200

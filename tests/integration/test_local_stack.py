@@ -71,7 +71,7 @@ def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        return requests.get(url, timeout=20).ok
     except requests.RequestException:
         return False
 

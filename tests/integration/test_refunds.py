@@ -56,12 +56,11 @@ def end(app: App, refund_id: str, outcome: str) -> None:
 
 def said_of_refunds(app: App, payment: Payment) -> list[dict[str, Any]]:
     """What Stripe has said of the payment's refunds, oldest first."""
-    listed = reversed(list(app.stripe_client.v1.events.list({"limit": 100}).auto_paging_iter()))
     return [
-        event.to_dict()
-        for event in listed
-        if event.type.startswith(("refund.", "charge.refunded"))
-        and event.data.object["payment_intent"] == payment.intent_id
+        event
+        for event in app.all_events()
+        if event["type"].startswith(("refund.", "charge.refunded"))
+        and event["data"]["object"]["payment_intent"] == payment.intent_id
     ]
 
 

@@ -143,8 +143,7 @@ def test_a_dispute_goes_on_with_the_payments_story(app: App) -> None:
 
 def events_about(app: App, payment: Payment) -> list[dict[str, Any]]:
     """All of Stripe's events that name the payment, oldest first."""
-    listed = app.stripe_client.v1.events.list({"limit": 100}).auto_paging_iter()
-    return [e for e in reversed([e.to_dict() for e in listed]) if str(payment.intent_id) in json.dumps(e)]
+    return [event for event in app.all_events() if str(payment.intent_id) in json.dumps(event)]
 
 
 def test_a_payment_made_before_there_was_the_column_is_known_by_what_stripe_was_asked(app: App) -> None:

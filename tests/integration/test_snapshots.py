@@ -41,7 +41,6 @@ from database.connection import Database
 from runtime import settings, snapshot
 from runtime.http import HttpFunction, json_response
 from runtime.settings import DatabaseSettings, load
-from tests.emulator_process import eventually
 
 snapshot.OURS = snapshot.OURS | {"careless"}
 

@@ -391,12 +391,16 @@ class App:
 
     def events(self, object_id: str | None, event_type: str | None = None) -> list[dict[str, Any]]:
         """What Stripe has said of an object, oldest first."""
-        # The account is every test's.
-        listed = self.stripe_client.v1.events.list({"limit": 100, "created": {"gte": self._began_at}})
-        found = [
-            event.to_dict() for event in listed.auto_paging_iter() if event.data.object["id"] == object_id
+        return [
+            event
+            for event in self.all_events()
+            if event["data"]["object"]["id"] == object_id and event_type in (None, event["type"])
         ]
-        return [event for event in reversed(found) if event_type in (None, event["type"])]
+
+    def all_events(self) -> list[dict[str, Any]]:
+        """What Stripe has said since the test began, oldest first: the account is every test's."""
+        listed = self.stripe_client.v1.events.list({"limit": 100, "created": {"gte": self._began_at}})
+        return [event.to_dict() for event in listed.auto_paging_iter()][::-1]
 
     def event(self, object_id: str | None, event_type: str) -> dict[str, Any]:
         """The one event of this type about the object."""
