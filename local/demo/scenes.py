@@ -17,7 +17,7 @@ from local.sale.script import FIRST_S, Temper
 
 WAVE_S = 1.5
 WAVES = 8
-FIRST_PATIENCE_S = 12.0
+FIRST_PATIENCE_S = 60.0
 LOOKS_AGAIN_S = 0.05
 ENVIRONMENTS_KILLED = 12
 KILL_PAUSE_S = (0.1, 0.4)

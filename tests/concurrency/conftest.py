@@ -20,7 +20,9 @@ def shop(postgres: PostgresServer, database_name: str, monkeypatch: pytest.Monke
         monkeypatch.setenv(name, value)
     settings._load.cache_clear()
     # Who wins is what a race asks; on a busy machine a crowd waits longer for its turn than a buyer would.
-    shop.rows(f"ALTER ROLE app IN DATABASE {database_name} SET lock_timeout = '5s'")
+    for name, value in (("lock_timeout", "30s"), ("statement_timeout", "60s")):
+        shop.rows(f"ALTER ROLE app IN DATABASE {database_name} SET {name} = '{value}'")
+    monkeypatch.setattr("database.connection.ANSWER_SECONDS", 65.0)
     try:
         yield shop
     finally:

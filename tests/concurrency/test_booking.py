@@ -359,7 +359,7 @@ def hold_while_the_last_is_booked(shop: Shop, till: Till, slot: UUID) -> object:
     last = shop.hold({slot: 1}, email=email)["id"]
     with psycopg.connect(shop.app_url) as booking:
         shop.rows(
-            "UPDATE ticket_reservations SET expires_at = clock_timestamp() + interval '1 second' WHERE id = %s",
+            "UPDATE ticket_reservations SET expires_at = clock_timestamp() + interval '4 seconds' WHERE id = %s",
             last,
         )
         outcome = booking.execute(

@@ -1,8 +1,8 @@
 """Many buyers want the same seats at the same moment."""
 
-import threading
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from uuid import UUID
 
 import psycopg
@@ -230,7 +230,9 @@ def test_control_without_the_dead_holds_lock_their_seats_are_held_twice(shop: Sh
     pytest.fail("the race did not show")
 
 
-def test_seats_that_somebody_is_just_giving_back_are_waited_for(shop: Shop, till: Till) -> None:
+def test_seats_that_somebody_is_just_giving_back_are_waited_for(
+    shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A dead hold that another caller has in its hands is no reason to say sold out: its seats come in a moment."""
     slot = shop.slot(units=1)
     dead = shop.hold({slot: 1})["id"]
@@ -240,10 +242,8 @@ def test_seats_that_somebody_is_just_giving_back_are_waited_for(shop: Shop, till
     )
     with psycopg.connect(shop.owner_url) as other:
         other.execute("SELECT FROM ticket_reservations WHERE id = %s FOR NO KEY UPDATE", [dead])
-        soon = threading.Timer(0.05, other.rollback)
-        soon.start()
+        monkeypatch.setattr(reserving, "time", SimpleNamespace(sleep=lambda _: other.rollback()))
         granted, _ = reserving.hold(request, None, CONTEXT)
-        soon.join()
 
     assert granted["status"] == "active"
     assert shop.violations() == []

@@ -114,6 +114,10 @@ def clean_up_against_buyers(
 def test_of_clean_up_and_success_exactly_one_wins(shop: Shop, till: Till, rounds: int) -> None:
     """Clean-up against the success webhook, hundreds of times: paid and booked, or cancelled and released."""
     ends = clean_up_against_buyers(shop, till, rounds)
+    for _ in range(50):
+        if len(ends) > 1:
+            break
+        ends += clean_up_against_buyers(shop, till, 8)
 
     assert set(ends) <= {("succeeded", "completed"), ("canceled", "expired")}, ends
     assert len(ends) == 2, "the race was no race"

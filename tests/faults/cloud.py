@@ -23,6 +23,7 @@ from local.promises import Promise, broken, check_promises
 from tests.support.commands import run
 
 PATIENCE_S = 30.0
+RUN_PATIENCE_S = 120.0  # of a job that has much to do, on a busy machine
 _numbers = count()
 
 
@@ -104,15 +105,22 @@ class Cloud:
         return self._own.session
 
     def call(
-        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
     ) -> requests.Response:
         """One request to `/<function>/...`."""
         url = f"{self.stack['base_url']}{path}"
-        return self.http.request(method, url, json=body, headers=dict(headers or {}), timeout=PATIENCE_S)
+        return self.http.request(method, url, json=body, headers=dict(headers or {}), timeout=patience_s)
 
     def invoke(self, function: str) -> requests.Response:
         """One invocation, as the schedule's; the header `X-Amz-Function-Error` is there where it died."""
-        return self.call("POST", f"/2015-03-31/functions/{function}/invocations", {})
+        path = f"/2015-03-31/functions/{function}/invocations"
+        return self.call("POST", path, {}, patience_s=RUN_PATIENCE_S)
 
     def try_hold(self, slot_id: str, units: int = 1) -> requests.Response:
         body = {
@@ -175,7 +183,7 @@ class Cloud:
 
     def delivered(self) -> None:
         """Waits until Stripe has delivered all that it had to say."""
-        give_up_at = time.monotonic() + PATIENCE_S
+        give_up_at = time.monotonic() + RUN_PATIENCE_S
         while self.undelivered():
             assert time.monotonic() < give_up_at, self.undelivered()
             time.sleep(0.05)
