@@ -130,7 +130,7 @@ def test_one_event_is_replayed_only_once_it_was_asked(console: Page, cloud: Clou
 
 def test_an_error_is_resolved_and_what_it_says_is_only_text(console: Page, cloud: Cloud) -> None:
     """Anybody can report an error: nothing of it becomes a part of the page."""
-    title = f"<img src=x onerror=alert(1)> {uuid4().hex}"
+    title = f"<img src=x onerror=alert(1)> {uuid4()}"
     report = {"message": title, "severity": "error", "source": "frontend"}
     assert cloud.call("POST", "/log-error/", report).status_code == 202
     console.get_by_role("button", name="Show errors").click()
