@@ -19,7 +19,7 @@ def at_once(callers: int, act: Callable[[int], requests.Response]) -> list[reque
     """What a function answered each caller; whom Lambda has no environment for in time asks again."""
 
     def call(number: int) -> requests.Response:
-        while (answer := act(number)).status_code == 429:
+        while "Rate Exceeded." in (answer := act(number)).text:
             pass
         return answer
 

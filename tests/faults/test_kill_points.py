@@ -60,8 +60,14 @@ def paying_goes_on(point: str) -> Story:
 
     def story(cloud: Cloud) -> None:
         hold = die_while_paying(cloud, point)
-        # Whatever time has gone by meanwhile, the dead one's lease is not over.
-        cloud.rows("UPDATE payment_intents_log SET lease_until = now() + interval '2 minutes' WHERE reservation_id = %s", hold.id)  # fmt: skip
+        # The dead one has a lease, and whatever time has gone by meanwhile, it is not over.
+        assert cloud.rows(
+            """
+            UPDATE payment_intents_log SET lease_until = lease_until + interval '2 minutes'
+            WHERE reservation_id = %s AND lease_until > created_at + interval '10 seconds' RETURNING true
+            """,
+            hold.id,
+        )
         waiting = cloud.pay(hold, "key")
         assert (waiting.status_code, waiting.json()["type"]) == (409, "/problems/request-in-progress")
         cloud.leases_over()
