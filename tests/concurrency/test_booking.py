@@ -20,7 +20,7 @@ from domain.refusals import (
     ReservationExpired,
 )
 from functions.bookings.service import Booked
-from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there
+from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there, shows
 from tests.concurrency.shop import CONTEXT, Shop
 from tests.concurrency.till import Till
 from tests.emulator_process import eventually
@@ -84,10 +84,7 @@ def test_control_without_the_holds_lock_a_double_click_spends_twice(
     rewrite_function(shop.owner_url, "book_reservation", LOCKED_CUSTOMER, LOCKED_HOLD)
     execute(shop.owner_url, "ALTER TABLE bookings DROP CONSTRAINT bookings_one_a_reservation")
     sell_what_is_not_there(shop.owner_url)
-    for _ in range(TRIES):
-        if click(shop, till, slot, None)[1] > 1:
-            return
-    pytest.fail("the race did not show")
+    assert shows(lambda: click(shop, till, slot, None)[1] > 1)
 
 
 # One seat, many members.
@@ -155,10 +152,7 @@ def test_control_without_the_lock_on_the_balance_one_credit_is_two_bookings(
         "ALTER TABLE user_credits DROP CONSTRAINT user_credits_are_never_below_zero",
         "ALTER TABLE credit_grants DROP CONSTRAINT credit_grants_remain_within_their_amount",
     )
-    for _ in range(TRIES):
-        if spend_the_last_one(shop, till, slot)[Booked] > 1:
-            return
-    pytest.fail("the race did not show")
+    assert shows(lambda: spend_the_last_one(shop, till, slot)[Booked] > 1)
 
 
 # A payment that is open.
@@ -226,11 +220,12 @@ def test_control_without_closing_the_payment_a_booked_hold_is_charged(shop: Shop
         ("WHEN v_hold.payment_id IS NOT NULL AND", "WHEN false AND"),
         ("IF v_hold.payment_id IS NOT NULL THEN", "IF false THEN"),
     )
-    for _ in range(TRIES):
+
+    def race() -> bool:
         pay_and_book(shop, till)
-        if shop.value("SELECT count(*) FROM refunds WHERE reason = 'booked-otherwise'"):
-            return
-    pytest.fail("the race did not show")
+        return shop.value("SELECT count(*) > 0 FROM refunds WHERE reason = 'booked-otherwise'")
+
+    assert shows(race)
 
 
 # Credits and seats, spent and given back.
@@ -277,11 +272,12 @@ def test_control_with_slots_locked_before_credits_there_are_deadlocks(shop: Shop
         "book_reservation",
         (first, f"{first} PERFORM lock_slots_of(ARRAY[p_reservation_id]);"),
     )
-    for _ in range(TRIES):
+
+    def race() -> bool:
         buy_and_cancel(shop, till)
-        if shop.deadlocks():
-            return
-    pytest.fail("the race did not show")
+        return shop.deadlocks() > 0
+
+    assert shows(race)
 
 
 # The end of a hold.
@@ -341,11 +337,12 @@ def test_control_without_the_holds_lock_a_hold_that_is_gone_is_booked(shop: Shop
     """Negative control: a booking that does not lock its hold sells seats that somebody else has."""
     rewrite_function(shop.owner_url, "book_reservation", SLOWLY, LOCKED_HOLD)
     sell_what_is_not_there(shop.owner_url)
-    for _ in range(MOST_TRIES):
+
+    def race() -> bool:
         book_at_the_end(shop, till, 0.01)
-        if shop.violations():
-            return
-    pytest.fail("the race did not show")
+        return bool(shop.violations())
+
+    assert shows(race)
 
 
 # The limit of holds.

@@ -8,12 +8,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
-
 from database import bookings, changing
 from domain.booking import CancelPolicy
 from domain.refusals import EventNotApplied
-from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there
+from tests.concurrency.guards import execute, rewrite_function, sell_what_is_not_there, shows
 from tests.concurrency.shop import CONTEXT, LEASE, PRICE, Shop
 from tests.concurrency.till import Till
 
@@ -100,11 +98,12 @@ def test_of_many_writers_of_one_version_one_writes(shop: Shop) -> None:
 def test_control_without_the_bookings_lock_several_write_one_version(shop: Shop) -> None:
     """Negative control: where nobody waits for the row, several find the version that they have seen."""
     without_the_bookings_lock(shop)
-    for _ in range(30):
+
+    def race() -> bool:
         done = [answer for answer in written_at_once(shop) if isinstance(answer, dict) and "answer" in answer]
-        if len(done) > 1:
-            return
-    pytest.fail("the race was no race")
+        return len(done) > 1
+
+    assert shows(race)
 
 
 def swapped_forever(shop: Shop, *, times: int) -> list[str]:
@@ -142,10 +141,7 @@ def test_control_slots_locked_from_old_to_new_deadlock(shop: Shop) -> None:
         "PERFORM 1 FROM slots WHERE id = v_item.slot_id FOR NO KEY UPDATE; PERFORM pg_sleep(0.02);"
     )
     rewrite_function(shop.owner_url, "reschedule_booking", (all_at_once, f"{its_own_first} {all_at_once}"))
-    for _ in range(10):
-        if any("DeadlockDetected" in raised for raised in swapped_forever(shop, times=10)):
-            return
-    pytest.fail("the race was no race")
+    assert shows(lambda: any("DeadlockDetected" in raised for raised in swapped_forever(shop, times=10)))
 
 
 def last_seat_wanted(shop: Shop) -> Counter[str]:
@@ -176,11 +172,12 @@ def test_control_without_the_slots_lock_the_last_seat_is_taken_twice(shop: Shop)
         ("WHERE id = ANY (v_slots) ORDER BY id FOR NO KEY UPDATE", "WHERE id = ANY (v_slots)"),
     )
     sell_what_is_not_there(shop.owner_url)
-    for _ in range(30):
+
+    def race() -> bool:
         last_seat_wanted(shop)
-        if "slot sells what it has" in {row[0] for row in shop.violations()}:
-            return
-    pytest.fail("the race was no race")
+        return "slot sells what it has" in {row[0] for row in shop.violations()}
+
+    assert shows(race)
 
 
 def refunded_and_cancelled(shop: Shop) -> Counter[str]:
@@ -207,11 +204,12 @@ def test_control_without_the_payments_lock_more_goes_back_than_came_in(shop: Sho
     """Negative control: where what is left is reckoned without the payment's lock, it is given twice."""
     without_the_bookings_lock(shop)
     execute(shop.owner_url, "ALTER TABLE refunds DISABLE TRIGGER refunds_never_exceed_the_payment")
-    for _ in range(30):
+
+    def race() -> bool:
         refunded_and_cancelled(shop)
-        if "refunds never exceed what was paid" in {row[0] for row in shop.violations()}:
-            return
-    pytest.fail("the race was no race")
+        return "refunds never exceed what was paid" in {row[0] for row in shop.violations()}
+
+    assert shows(race)
 
 
 def lost_while_cancelled(shop: Shop, till: Till, policy: CancelPolicy = POLICY) -> UUID:
@@ -261,11 +259,12 @@ def test_control_without_the_payments_lock_the_seats_are_given_back_twice(shop: 
         ("WHERE id = p_booking_id) FOR NO KEY UPDATE", "WHERE id = p_booking_id)"),
     )
     sell_what_is_not_there(shop.owner_url)
-    for _ in range(30):
+
+    def race() -> bool:
         lost_while_cancelled(shop, till, policy=())
-        if "slot counts its bookings" in {row[0] for row in shop.violations()}:
-            return
-    pytest.fail("the race was no race")
+        return "slot counts its bookings" in {row[0] for row in shop.violations()}
+
+    assert shows(race)
 
 
 def with_credits_cancelled_at_once(shop: Shop) -> int:
@@ -307,7 +306,4 @@ def test_control_without_its_guards_credits_are_returned_twice(shop: Shop) -> No
         "ALTER TABLE credit_entries DROP CONSTRAINT credit_entries_spend_and_return_once",
         "ALTER TABLE credit_grants DROP CONSTRAINT credit_grants_remain_within_their_amount",
     )
-    for _ in range(30):
-        if with_credits_cancelled_at_once(shop) > 10:
-            return
-    pytest.fail("the race was no race")
+    assert shows(lambda: with_credits_cancelled_at_once(shop) > 10)

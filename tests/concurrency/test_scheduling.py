@@ -5,16 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from psycopg.errors import DeadlockDetected
 
 from database.changing import reschedule_booking
 from database.schedules import refresh_future_schedule
-from tests.concurrency.guards import rewrite_function
+from tests.concurrency.guards import rewrite_function, shows
 from tests.concurrency.shop import CONTEXT, Shop
 
 BUYERS = 50
-TRIES = 20
 MONDAY = datetime.now(UTC).date() + timedelta(days=14 - datetime.now(UTC).date().weekday())
 # Fifty times in one week.
 RULES: list[dict[str, Any]] = [
@@ -106,27 +104,25 @@ def test_control_without_the_slots_locks_the_answer_is_wrong(shop: Shop) -> None
     """Negative control: where slots are judged before they are locked, some are held that were counted as empty."""
     rewrite_function(shop.owner_url, "refresh_future_schedule", (LOCK, ""))
 
-    for _ in range(TRIES):
+    def race() -> bool:
         try:
             _, answer, held, _ = close_while_fifty_hold(shop)
         except AssertionError:
-            break
-        if answer["legacy"] != held:
-            break
-    else:
-        pytest.fail("the race did not show")
+            return True
+        return answer["legacy"] != held
+
+    assert shows(race)
 
 
 def test_control_a_hold_that_does_not_look_again_gets_a_slot_that_is_gone(shop: Shop) -> None:
     """Negative control: where a hold trusts what it read before the lock, it gets a seat that nobody sells any more."""
     rewrite_function(shop.owner_url, "reserve_tickets", ("IF v_outcome IS NOT NULL THEN", "IF false THEN"))
 
-    for _ in range(TRIES):
+    def race() -> bool:
         answers, answer, held, _ = close_while_fifty_hold(shop)
-        if held > answer["legacy"] or any(isinstance(given, Exception) for given in answers):
-            break
-    else:
-        pytest.fail("the race did not show")
+        return held > answer["legacy"] or any(isinstance(given, Exception) for given in answers)
+
+    assert shows(race)
 
 
 def close_while_ten_move(shop: Shop) -> tuple[list[Any], dict[str, Any]]:
@@ -182,15 +178,9 @@ def test_control_a_move_that_does_not_look_again_is_an_error(shop: Shop) -> None
         shop.owner_url,
         "reschedule_booking",
         (gone, "EXISTS ("),
-        (locked, f"PERFORM pg_sleep(0.02); {locked}"),  # long enough for a slow machine to come between
+        (locked, f"PERFORM pg_sleep(0.2); {locked}"),  # long enough for the change to come between, whole
     )
-
-    for _ in range(TRIES):
-        answers, _ = close_while_ten_move(shop)
-        if any(isinstance(given, Exception) for given in answers):
-            break
-    else:
-        pytest.fail("the race did not show")
+    assert shows(lambda: any(isinstance(given, Exception) for given in close_while_ten_move(shop)[0]))
 
 
 def eight_changes_at_once(shop: Shop) -> tuple[list[Any], int, int]:
@@ -218,12 +208,11 @@ def test_control_without_the_offerings_lock_a_time_is_made_twice(shop: Shop) -> 
     locked = "WHERE slug = p_slug FOR NO KEY UPDATE;"
     rewrite_function(shop.owner_url, "refresh_future_schedule", (locked, "WHERE slug = p_slug;"))
 
-    for _ in range(TRIES):
+    def race() -> bool:
         _, there, times = eight_changes_at_once(shop)
-        if there > times:
-            break
-    else:
-        pytest.fail("the race did not show")
+        return there > times
+
+    assert shows(race)
 
 
 def swap(shop: Shop, rounds: int) -> list[Any]:
@@ -251,8 +240,4 @@ def test_control_without_the_rooms_locks_they_deadlock(shop: Shop) -> None:
         "refresh_future_schedule",
         ("pg_advisory_xact_lock(hashtextextended(resource::text, 0))", "resource"),
     )
-    for _ in range(TRIES):
-        if any(isinstance(raised, DeadlockDetected) for raised in swap(shop, 15)):
-            break
-    else:
-        pytest.fail("the race did not show")
+    assert shows(lambda: any(isinstance(raised, DeadlockDetected) for raised in swap(shop, 15)))

@@ -29,7 +29,7 @@ def faulty(running: Emulator, **rule: object) -> None:
 
 def test_twenty_at_once_make_one_intent(running: Emulator, key: str) -> None:
     """The same key twenty times at once: one intent; the others are 409 while it is made, or its replay."""
-    faulty(running, times=1000, delay_ms=50)
+    faulty(running, times=1000, delay_ms=1000)
     form = f"amount=2500&currency=eur&metadata[order]={key}"
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: running.api("POST", _PATH, form, key=key), range(20)))
