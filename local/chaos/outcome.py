@@ -9,16 +9,11 @@ from local.sale.evidence import Finding
 from local.sale.report import Invocations, broken_by, classes, run_by
 from local.verdicts import told_with
 
-ENVIRONMENTS_A_MINUTE = 12
-
 
 def hard_enough(siege: Siege) -> Finding:
     """A siege that broke little would prove little."""
     kills, cuts = siege.stage.kills, siege.stage.cuts
     missing = siege.lacks()
-    wanted = siege.seconds / 60 * ENVIRONMENTS_A_MINUTE
-    if kills.environments < wanted:
-        missing.append(f"more than {kills.environments} of {wanted:.0f} environments")
     calm = [f"{kind} from Stripe" for kind, count in siege.storm.struck.items() if not count]
     if siege.seconds >= WHOLE_S:
         missing += calm

@@ -40,6 +40,8 @@ ONE_MORE = 0.5
 SEATS_LEFT = 4  # with fewer than this the hall is made larger
 MORE_SEATS = 16
 SOLD_OUT_PAUSE_S = 0.3
+ENVIRONMENTS_A_MINUTE = 12
+CUTS_A_MINUTE = 60
 # How often, in seconds.
 WATCH_S = (0.5, 0.5)
 OPERATOR_S = (0.5, 2.0)
@@ -119,10 +121,17 @@ class Siege:
 
     def lacks(self) -> list[str]:
         """What has to be killed or cut and was not yet: of a whole siege at every kill point and boundary of an act."""
-        counts, cuts = self.stage.kills.counts, self.stage.cuts
+        kills, cuts = self.stage.kills, self.stage.cuts
+        counts, minutes = kills.counts, self.seconds / 60
         lacking = [
             f"kill of {what}" for what in ("postgres", "stripe_emulator", "whole cloud") if not counts[what]
         ]
+        if kills.environments < minutes * ENVIRONMENTS_A_MINUTE:
+            lacking.append(
+                f"more than {kills.environments} of {minutes * ENVIRONMENTS_A_MINUTE:.0f} environments"
+            )
+        if cuts.cuts.total() < minutes * CUTS_A_MINUTE:
+            lacking.append(f"more than {cuts.cuts.total()} of {minutes * CUTS_A_MINUTE:.0f} cuts")
         if self.seconds >= WHOLE_S:
             lacking += [f"death at {point}" for point in kill_points() if not counts[f"at {point}"]]
             lacking += [f"cut at every boundary of {act}" for act in cuts.uncut()]

@@ -1,6 +1,8 @@
 """The module as a site uses it: a purchase, its hardships, the hold's clock, and leaving the page."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -170,6 +172,7 @@ def test_a_call_ends_in_time_whatever_does_not_answer(page: Page) -> None:
     """Ten seconds a try and thirty in all, by a clock that is turned on once the page has done what was due."""
     page.clock.install()
     open_site(page)
+    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
     page.route("**/reservations/offerings", lambda _: None)
     page.evaluate("""() => {
         Object.assign(window, { asked: 0, ended: 0 });
@@ -292,18 +295,18 @@ def reload_by_script(page: Page) -> None:
 
 
 def follow_a_link(page: Page) -> None:
-    page.evaluate("{ document.body.innerHTML = '<a href=\"/health/ready\">on</a>'; }")
+    page.evaluate("{ document.body.innerHTML = '<a href=\"/health/live?on\">on</a>'; }")
     page.click("a")
-    page.wait_for_url("**/health/ready")
+    page.wait_for_url(re.compile("on$"))
 
 
 def click_what_a_script_follows(page: Page) -> None:
     page.evaluate("""() => {
         document.body.innerHTML = "<button>on</button>";
-        document.querySelector("button").onclick = () => { location.href = "/health/ready"; };
+        document.querySelector("button").onclick = () => { location.href = "/health/live?on"; };
     }""")
     page.click("button")
-    page.wait_for_url("**/health/ready")
+    page.wait_for_url(re.compile("on$"))
 
 
 def begin_to_pay_and_leave(page: Page) -> None:

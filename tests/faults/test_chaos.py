@@ -82,7 +82,7 @@ def test_a_siege_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number
             assert siege.poll() is None
         processes: dict[str, str] = json.loads((state / "processes.json").read_text())
         siege.send_signal(number)
-        assert siege.wait(60) == 130
+        assert siege.wait(120) == 130
     eventually(lambda: not [pid for pid, born in processes.items() if birth(int(pid)) == born])
     assert not (state / "stack.json").exists()
 

@@ -22,8 +22,16 @@ from tests.support.sign_in import SECRET, token
 
 
 @pytest.fixture
-def cut(app: App) -> Generator[NthBoundary]:
-    """The functions reach their database through this, and send nothing ahead of their acts."""
+def cut(app: App, monkeypatch: pytest.MonkeyPatch) -> Generator[NthBoundary]:
+    """The functions reach their database through this, and send nothing ahead of their acts.
+
+    They have time for a server that is slow to see that they have gone: whether they come to the same end is the question.
+    """
+    name = app.value("SELECT current_database()")
+    for limit, value in (("lock_timeout", "30s"), ("statement_timeout", "60s")):
+        app.rows(f"ALTER ROLE app IN DATABASE {name} SET {limit} = '{value}'")
+    for limit in ("ANSWER_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(f"database.connection.{limit}", 65.0)
     direct = urlsplit(app.app_url)
     with cuttable(app.app_url) as (cut, port):
         app.set(DATABASE_URL=direct._replace(netloc=f"app@127.0.0.1:{port}").geturl(), RATE_LIMITS="off")

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import requests
 import stripe
 
+from local.state import State
 from tests.emulator_process import eventually
-from tests.faults.cloud import Cloud
+from tests.faults.cloud import RUN_PATIENCE_S, Cloud
 
 BUYERS = 10
 SEATS = 5000  # more than a sale takes, so that one that goes on is seen to go on
@@ -87,6 +88,7 @@ def test_a_cloud_killed_in_a_sale_keeps_every_promise(own_cloud: Cloud) -> None:
         own_cloud.kill()
         sale.is_over.set()
 
+    eventually(lambda: State(own_cloud.state).holder() is None)
     own_cloud.up()
 
     check(own_cloud, sale)
@@ -99,7 +101,9 @@ def test_a_database_killed_under_load_is_away_politely_and_loses_nothing(cloud: 
         for _ in range(2):
             started_at, pid = cloud.database_started_at(), cloud.pids["postgres"]
             cloud.kill("postgres")
-            eventually(lambda old=started_at: cloud.database_started_at() not in (None, old), within=30)
+            eventually(
+                lambda old=started_at: cloud.database_started_at() not in (None, old), within=RUN_PATIENCE_S
+            )
             eventually(lambda old=pid: cloud.pids["postgres"] != old)
             paid = len(sale.paid)
             eventually(lambda paid=paid: len(sale.paid) > paid, within=90)
