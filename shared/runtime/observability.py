@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ def _serialized(line: dict[str, Any]) -> str:
 # The exception's text has the stack: not once more, in pieces that nobody scrubs.
 logger = Logger(json_serializer=_serialized, serialize_stacktrace=False)
 metrics = Metrics()
+_counting = threading.Lock()  # a job's threads count at once, and Powertools gathers for one thread alone
 
 # The database's layer logs through the standard library; its lines leave by the same door and with the same ids.
 _layer = logging.getLogger("database")
@@ -45,7 +47,8 @@ def identify(**ids: str | None) -> None:
 
 def count(name: str, value: float = 1, *, unit: MetricUnit = MetricUnit.Count) -> None:
     """Counts an outcome as a metric (EMF)."""
-    metrics.add_metric(name=name, unit=unit, value=value)
+    with _counting:
+        metrics.add_metric(name=name, unit=unit, value=value)
 
 
 def named_after(context: Any, what: str) -> str:
