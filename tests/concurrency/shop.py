@@ -123,7 +123,7 @@ class Shop:
         self._send_home()
         name = self.value("SELECT current_database()")
         still_there = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
-        give_up_at = time.monotonic() + 5
+        give_up_at = time.monotonic() + 30
         while self.value(still_there, name) and time.monotonic() < give_up_at:
             time.sleep(0.01)  # what a connection has counted is there when it has gone
         self.rows("SELECT pg_stat_clear_snapshot()")

@@ -94,7 +94,7 @@ def test_control_where_no_row_is_no_refusal_the_first_credit_is_taken_twice(shop
     """Negative control: two who found no row to lock find one credit, both."""
     rewrite_function(shop.owner_url, "take_credits", ("IF NOT FOUND OR (", "IF ("))
     without_checks(shop)
-    assert taken_at_the_first_grant(shop) == (["changed"] * 2, -1)
+    assert shows(lambda: taken_at_the_first_grant(shop) == (["changed"] * 2, -1))
 
 
 def granted_under_one_key(shop: Shop) -> tuple[int, int]:
@@ -136,7 +136,7 @@ def taken_while_it_expires(shop: Shop) -> tuple[int, int]:
             pass
 
     def expire() -> None:
-        give_up_at = time.monotonic() + 10
+        give_up_at = time.monotonic() + 60
         while shop.value("SELECT sum(remaining) FROM credit_grants WHERE user_id = %s", user) > 0:
             shop.connection().execute("SELECT expire_credits()")
             assert time.monotonic() < give_up_at

@@ -188,7 +188,7 @@ def deliver_at_once(shop: Shop, till: Till, monkeypatch: pytest.MonkeyPatch) -> 
         server.faults = [Fault(200, delay_s=0.5, works=True, method="GET")] * 40
         tracker = Tracker(server.url, REPOSITORY, None)
         monkeypatch.setattr(delivering, "_tracker", lambda: tracker)
-        results = shop.at_once(4, lambda _: till.deliver(10))
+        results = shop.at_once(4, lambda _: till.deliver())
     assert not [result for result in results if isinstance(result, Exception)], results
     return server
 

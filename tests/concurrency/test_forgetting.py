@@ -28,7 +28,7 @@ def known_customer(shop: Shop) -> str:
 
 
 def until_it_waits(shop: Shop, running: Future[Any]) -> None:
-    give_up_at = time.monotonic() + 5
+    give_up_at = time.monotonic() + 50
     while not running.done() and not shop.value(WAITING) and time.monotonic() < give_up_at:
         time.sleep(0.005)
 

@@ -65,6 +65,7 @@ def until(shop: Shop, condition: Callable[[], bool]) -> None:
 
 def done_beside_a_waiting_act(shop: Shop) -> list[str]:
     """What is done of two requests of one address and row while the first one's act waits for a lock."""
+    begin_window(shop.owner_url, "count_request")
     rewrite_function(shop.owner_url, "count_request", ("pg_backend_pid() % 8", "0"))
     locked = shop.slot(units=1)
     done: list[str] = []

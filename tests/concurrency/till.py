@@ -4,6 +4,7 @@ Each thread is an execution environment: it has its own connection. What the thr
 client) is read only.
 """
 
+import time
 from typing import Any
 from uuid import UUID
 
@@ -34,8 +35,9 @@ class Till:
     def __init__(self, shop: Shop, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shop = shop
         self.emulator = emulator
+        self._began_at = int(time.time())
         self.stripe = stripe.StripeClient(SECRET_KEY, base_addresses={"api": emulator.url}).v1
-        gateway = StripeGateway(SECRET_KEY, emulator.url)
+        gateway = StripeGateway(SECRET_KEY, emulator.url, seconds_a_try=30)
         for service in (paying, receiving, cleaning, delivering, reserving):
             monkeypatch.setattr(service, "_database", shop.database)
             monkeypatch.setattr(service, "_gateway", lambda: gateway)
@@ -70,17 +72,18 @@ class Till:
         payload = encoded(event)
         return receiving.receive(payload, signature(payload), CONTEXT)
 
-    def clean_up(self, seconds: float = 30) -> dict[str, Any]:
+    def clean_up(self, seconds: float = 250) -> dict[str, Any]:
         """One run of `reservation-cleanup`."""
         return cleaning.clean_up("test", Budget(seconds))
 
-    def deliver(self, seconds: float = 30) -> dict[str, Any]:
+    def deliver(self, seconds: float = 250) -> dict[str, Any]:
         """One run of `deliver-outbox`."""
         return delivering.deliver("test", Budget(seconds))
 
     def intents(self, hold_id: UUID) -> list[stripe.PaymentIntent]:
         """The hold's intents at Stripe that are not cancelled."""
-        listed = self.stripe.payment_intents.list({"limit": 100}).auto_paging_iter()
+        of_this_test = {"gte": self._began_at}
+        listed = self.stripe.payment_intents.list({"limit": 100, "created": of_this_test}).auto_paging_iter()
         return [
             intent
             for intent in listed

@@ -90,7 +90,11 @@ def tracking() -> Generator[TrackerServer]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
             """Say nothing: the tests ask what was asked."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        # More than ask at a time: a connection that finds no place is tried again a second later.
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
     tracker = TrackerServer(f"http://127.0.0.1:{server.server_port}", GitHub())
     tracker.github.url = tracker.url
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
