@@ -69,7 +69,7 @@ class Mishaps:
             taken = await self._answered() - before
             told |= {"taken": len(taken), "known": await sale.operator.known_events(taken)}
             await self.network.open()
-            await asyncio.gather(*(self._found(member) for member in members))
+            await asyncio.gather(*(member.wait_for_booking(PATIENCE_S) for member in members))
         sale.counts["events queued while the database was away"] = told["taken"] - told["known"]
         sale.counts["booked out of the queue"] = _booked(members)
 
@@ -113,11 +113,6 @@ class Mishaps:
                     await self._becomes(member, {"won": "confirmed", "lost": "revoked"}[verdict])
                 seen.append(f"{member.verdict}: {member.booking['status']}")
         sale.counts["bookings disputed"] = sum(entry.startswith("409 disputed") for entry in seen)
-
-    async def _found(self, member: Member) -> None:
-        give_up_at = time.monotonic() + PATIENCE_S
-        while not await member.find_booking() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - it is asked
-            await asyncio.sleep(LOOKS_AGAIN_S)
 
     async def _becomes(self, member: Member, status: str) -> None:
         give_up_at = time.monotonic() + PATIENCE_S

@@ -18,6 +18,7 @@ MOVERS = 4
 ENVIRONMENTS_KILLED = 2
 COPIES, SHUFFLE_MS = 2, 200
 GIVEN_BACK = 500
+PATIENCE_S = 60.0  # of who has paid, on a machine that does other things as well
 
 
 @dataclass
@@ -68,6 +69,8 @@ class StudioStory:
                 for _ in range(ENVIRONMENTS_KILLED):
                     all_at_once.create_task(self.kills.environment())
             self.cuts.enabled = False
+            paid = [member for member in sale.members if member.charged]
+            await asyncio.gather(*(member.wait_for_booking(PATIENCE_S) for member in paid))
         sale.counts["refused: no credits left"] = sum(
             bool(one.booking) != bool(other.booking) for one, other in self.torn
         )

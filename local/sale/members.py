@@ -145,9 +145,9 @@ class Member:
         self.charged = paid is Paid.PAID
         return self.charged
 
-    async def wait_for_booking(self) -> bool:
+    async def wait_for_booking(self, patience_s: float = BOOKING_PATIENCE_S) -> bool:
         """Look at the hold until it is booked, as the page does; whether it was."""
-        give_up_at = time.monotonic() + BOOKING_PATIENCE_S
+        give_up_at = time.monotonic() + patience_s
         while time.monotonic() < give_up_at:
             if await self.find_booking():
                 return True

@@ -82,11 +82,10 @@ class Till:
 
     def intents(self, hold_id: UUID) -> list[stripe.PaymentIntent]:
         """The hold's intents at Stripe that are not cancelled."""
-        of_this_test = {"gte": self._began_at}
-        listed = self.stripe.payment_intents.list({"limit": 100, "created": of_this_test}).auto_paging_iter()
+        listed = self.stripe.payment_intents.list({"limit": 100, "created": {"gte": self._began_at}})
         return [
             intent
-            for intent in listed
+            for intent in listed.auto_paging_iter()
             if intent.metadata.to_dict().get("holdfast_reservation_id") == str(hold_id)
             and intent.status != "canceled"
         ]

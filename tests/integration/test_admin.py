@@ -210,7 +210,7 @@ def test_figures_do_not_wait_for_a_comparison_that_takes_too_long(app: App, ask:
     app.rows(
         "ALTER ROLE app IN DATABASE "
         + app.value("SELECT current_database()")
-        + " SET statement_timeout = '2s'"
+        + " SET statement_timeout = '4s'"
     )
     body = ask("/stats", bearer=token(role="admin")).body
     assert body["invariant_violations"] is None

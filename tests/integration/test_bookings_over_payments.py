@@ -140,7 +140,7 @@ def test_a_buyer_who_gave_it_up_may_cancel(app: App, payment: Payment) -> None:
 
 def test_while_another_call_is_at_stripe_it_is_409(app: App, payment: Payment) -> None:
     """Come again; and whoever is there is not disturbed."""
-    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '10 s'")
+    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '1 hour'")
     before = app.dump()
     answer = app.book(payment.hold)
     assert (answer.status, answer.problem) == (409, "request-in-progress")

@@ -68,7 +68,7 @@ def test_an_invariant_that_takes_too_long_is_said_to_be_unchecked(app: App) -> N
         " UNION ALL SELECT 'refunds never exceed what was paid', 'payment', ''"
     )
     name = app.value("SELECT current_database()")
-    app.rows(f"ALTER ROLE app IN DATABASE {name} SET statement_timeout = '2s'")
+    app.rows(f"ALTER ROLE app IN DATABASE {name} SET statement_timeout = '4s'")
     result = app.invoke("check-promises")
     assert (result["invariant_violations"], result["invariants_unchecked"]) == (1, 1)
 

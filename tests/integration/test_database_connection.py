@@ -14,6 +14,7 @@ from database.connection import BREAKER_FAILURES, Connection, Database, call, on
 from domain.refusals import DatabaseUnavailable, LockTimeout
 from local.postgres import PostgresServer
 from tests.support.app import App
+from tests.support.in_time import within
 from tests.support.logs import Logs
 from tests.support.postgres import end_connections, on_every_postgres
 from tests.support.round_trips import Cut, Proxy, proxied
@@ -69,10 +70,11 @@ def test_what_never_ends_is_given_up_in_time(database: Database) -> None:
     def act(_: Connection) -> None:
         raise errors.DeadlockDetected
 
-    started = time.monotonic()
-    with pytest.raises(LockTimeout):
-        database.run(act)
-    assert time.monotonic() - started < 5
+    def run() -> None:
+        with pytest.raises(LockTimeout):
+            database.run(act)
+
+    within(5, run)
 
 
 def test_a_real_deadlock_is_done_again(app: App, database: Database) -> None:
@@ -135,11 +137,11 @@ def test_a_lock_that_is_not_to_be_had_is_409(app: App) -> None:
     with psycopg.connect(app.owner_url) as other:
         other.execute("SELECT 1 FROM slots WHERE id = %s FOR UPDATE", [slot])
         started = time.monotonic()
-        answer = app.try_hold(slot)
+        answer = within(4, lambda: app.try_hold(slot))
         waited = time.monotonic() - started
     assert (answer.status, answer.problem) == (409, "lock-timeout")
     assert int(answer.headers["Retry-After"]) > 0
-    assert 1.5 < waited < 4
+    assert waited > 1.5
     assert app.count("ticket_reservations") == app.count("customers") == 0
     assert app.try_hold(slot).status == 201
     assert app.violations() == []

@@ -116,7 +116,7 @@ def test_a_payment_that_nobody_heard_of_is_made_again_to_be_cancelled(app: App) 
 def test_while_another_call_is_at_stripe_it_is_503(app: App) -> None:
     """Somebody else's lease is running: come again; and they will see that the hold is closing."""
     payment = app.payment(app.hold(app.slot()))
-    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '10 s'")
+    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '1 hour'")
     answer = app.cancel(payment.hold)
     assert (answer.status, answer.problem) == (503, "payment-provider-unavailable")
     assert app.value("SELECT closing_as FROM ticket_reservations") == "cancelled"

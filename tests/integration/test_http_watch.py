@@ -16,7 +16,7 @@ def test_a_request_inside_a_unit_of_work_fails_the_test(app: App, http_watch: Ht
     database = Database(app.app_url)
 
     def act(conn: Connection) -> None:
-        requests.get(f"{app.emulator.url}/_emulator/faults", timeout=5)
+        requests.get(f"{app.emulator.url}/_emulator/faults", timeout=20)
 
     database.run(act)
     database.close()
@@ -32,7 +32,7 @@ def test_a_request_of_another_thread_or_afterwards_is_no_concern(app: App, http_
     database = Database(app.app_url)
 
     def ask() -> None:
-        requests.get(f"{app.emulator.url}/_emulator/faults", timeout=5)
+        requests.get(f"{app.emulator.url}/_emulator/faults", timeout=20)
 
     def act(conn: psycopg.Connection[object]) -> None:
         thread = threading.Thread(target=ask)

@@ -181,7 +181,7 @@ def test_who_waits_too_long_is_throttled(tmp_path: Path) -> None:
 
     async def scenario(cloud: Cloud) -> None:
         await eventually(lambda: len(cloud.pool("narrow").environments) == 2)
-        busy = [asyncio.create_task(cloud.get("/narrow/?seconds=3")) for _ in range(2)]
+        busy = [asyncio.create_task(cloud.get("/narrow/?seconds=6")) for _ in range(2)]
         await eventually(lambda: not cloud.pool("narrow")._idle)
         status, answer, _ = await cloud.invoke("narrow", {}, patience_s=0.1)
         assert (status, answer["Message"]) == (429, "Rate Exceeded.")

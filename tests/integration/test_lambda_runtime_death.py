@@ -40,7 +40,7 @@ def test_a_killed_cloud_leaves_neither_frozen_nor_busy_processes(tmp_path: Path)
     with parent:
         assert parent.stdout is not None
         pids: list[int] = json.loads(parent.stdout.readline())
-        assert [state_of(pid) for pid in pids] == ["T", "S"]
+        assert state_of(pids[0]) == "T"
         os.kill(parent.pid, signal.SIGKILL)
     deadline = time.monotonic() + 30
     while any(birth(pid) is not None for pid in pids):

@@ -1,5 +1,6 @@
 """`create-payment-intent`: one live payment a hold, whatever the keys, the tabs and the failures on the way."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from stripe_gateway.gateway import StripeGateway, StripePayment
 from tests.emulator_process import eventually
 from tests.support.app import App, Hold, new_key
 from tests.support.lambda_events import Answer
@@ -191,7 +193,7 @@ def test_while_the_first_is_at_stripe_it_is_409(app: App, *, same_key: bool) -> 
     hold, key = app.hold(app.slot()), new_key()
     app.faults({"method": "POST", "path": INTENTS, "times": 3, "timeout_after": True})
     assert app.pay(hold, key=key).status == 503
-    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '10 s'")
+    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '1 hour'")
     app.faults()
 
     answer = app.pay(hold, key=key if same_key else None)
@@ -488,16 +490,24 @@ def test_an_intent_cancelled_at_stripe_makes_way_for_another(app: App) -> None:
 
 @MODES
 def test_a_hold_cancelled_while_stripe_is_asked_takes_its_payment_along(
-    app: App, mode: str, path: str
+    app: App, mode: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled between the first and the last step: both callers are told, the new payment is closed, the seats go."""
+    del path
     slot = app.slot()
     hold = app.hold(slot)
-    app.faults({"method": "POST", "path": path, "times": 1, "delay_ms": 1500})
+    cancelled, create = threading.Event(), StripeGateway.create
+
+    def create_late(gateway: StripeGateway, *arguments: Any) -> StripePayment:
+        assert cancelled.wait(30)
+        return create(gateway, *arguments)
+
+    monkeypatch.setattr(StripeGateway, "create", create_late)
     with ThreadPoolExecutor(1) as pool:
         paying = pool.submit(app.pay, hold, mode=mode)
         eventually(lambda: app.count("payment_intents_log"))
         assert app.cancel(hold).problem == "payment-provider-unavailable"
+        cancelled.set()
         answer = paying.result()
 
     assert (answer.status, answer.problem) == (409, "reservation-cancelled")

@@ -107,7 +107,7 @@ def test_a_payment_is_asked_about_less_and_less_often(app: App) -> None:
 def test_a_payment_that_somebody_works_on_is_left_alone(app: App) -> None:
     """Whoever has the lease is asking Stripe at this moment."""
     app.payment(app.hold(app.slot()))
-    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '10 s'")
+    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '1 hour'")
     assert reconcile(app)["payments_asked"] == 0
     app.leases_over()
     assert reconcile(app)["payments_asked"] == 1

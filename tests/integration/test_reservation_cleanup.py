@@ -128,7 +128,7 @@ def test_a_lease_that_is_running_is_left_alone(app: App) -> None:
     """Whoever is at Stripe with the payment has it alone; a lease that is over is taken."""
     slot = app.slot()
     over(app, slot)
-    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '10 s'")
+    app.rows("UPDATE payment_intents_log SET lease_until = now() + interval '1 hour'")
     assert clean_up(app) == NOTHING
     app.leases_over()
     assert clean_up(app)["released"] == 1

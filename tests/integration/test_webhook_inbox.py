@@ -1,7 +1,6 @@
 """What Stripe tells while the database is away: queued, applied once, and never a reason to lose or repeat anything."""
 
 import json
-import time
 from collections.abc import Generator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from runtime import inbox as queue
 from tests.emulator_process import eventually
 from tests.support.app import App, Payment
+from tests.support.in_time import within
 from tests.support.lambda_events import Context
 from tests.support.logs import Logs
 from tests.support.outages import packets_are_dropped
@@ -152,13 +152,12 @@ def test_what_the_queue_does_not_take_is_for_stripe_to_bring_again(
             app.set(AWS_ENDPOINT_URL=where, WEBHOOK_INBOX_QUEUE_URL=f"{where}/queue")
             queue._sqs.cache_clear()
     app.deliver(event_of("customer.created", {}))  # the database's breaker is open now
-    started = time.monotonic()
+    queue._sqs()
 
-    answer = app.deliver(json.dumps(event, ensure_ascii=False).encode())
+    answer = within(5, lambda: app.deliver(json.dumps(event, ensure_ascii=False).encode()))
 
     assert (answer.status, answer.problem) == (503, "database-unavailable")
     assert int(answer.headers["Retry-After"]) > 0
-    assert time.monotonic() - started < 5
     assert "WebhookNotQueued" in logs.counted()
 
 
@@ -217,13 +216,15 @@ def test_a_message_before_its_events_time_is_no_attempt(app: App, inbox: Inbox, 
 
 def test_while_the_database_is_away_a_batch_fails_fast(app: App, inbox: Inbox) -> None:
     """Ten messages take no longer than the one that finds out, and all of them come again."""
-    inbox.put(*(paid_nobody() for _ in range(10)))
     with packets_are_dropped() as port:
         app.set(DATABASE_URL=f"postgresql://app@127.0.0.1:{port}/holdfast")
         queue._sqs()  # a warm environment's: making one takes a while
-        started = time.monotonic()
-        assert len(inbox.drain()) == 10
-        assert time.monotonic() - started < 5
+
+        def put_ten() -> None:
+            app.forget()
+            inbox.put(*(paid_nobody() for _ in range(10)))
+
+        assert len(within(5, inbox.drain, put_ten)) == 10
 
 
 def test_what_the_function_has_no_time_for_comes_again(app: App, inbox: Inbox) -> None:

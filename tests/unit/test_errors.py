@@ -112,7 +112,9 @@ def test_how_deep_a_recursion_went_makes_no_difference() -> None:
 @given(
     uuid=st.uuids(),
     number=st.integers(0, 10**18),
-    token=st.from_regex(r"[A-Za-z0-9]{24}", fullmatch=True),
+    token=st.from_regex(r"[A-Za-z0-9]{24}", fullmatch=True).filter(
+        lambda text: "eyJ" not in text
+    ),  # begins a JWT
     digest=st.from_regex(r"[0-9a-f]{40}", fullmatch=True),
     email=st.from_regex(r"[a-z][a-z0-9.+!#$*~-]{0,9}@[a-z]{2,9}\.example", fullmatch=True),
     value=st.from_regex(r"[a-z ]{0,20}", fullmatch=True),
@@ -261,6 +263,6 @@ def test_a_scrubbed_report_has_the_fingerprint_of_the_report(message: str, stack
 )
 def test_a_hostile_report_takes_no_longer_than_its_length(hostile: str) -> None:
     """64 KiB as message and as stack: seconds, where 0.3 is usual and a bad expression takes hours."""
-    began = time.monotonic()
+    began = time.thread_time()
     fingerprint("frontend", None, hostile, hostile)
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5

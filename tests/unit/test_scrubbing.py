@@ -5,7 +5,7 @@ import time
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from domain.scrubbing import (
@@ -240,14 +240,16 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_text_takes_no_longer_than_its_length(name: str) -> None:
     """64 KiB made to send an expression back and forth: 0.3 seconds is usual, a bad one takes hours."""
-    began = time.monotonic()
+    began = time.thread_time()
     scrubbed = scrub(HOSTILE[name])
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
     assert len(scrubbed) <= MAXIMUM_TEXT
     assert scrub(scrubbed) == scrubbed
 
 
 @given(st.dictionaries(any_text, json_values, max_size=5))
+@example({"ada@example.com": 5})
+@example({"4242424242424242": [5]})
 def test_any_json_object_can_be_scrubbed_stored_and_scrubbed_again(context: dict[str, object]) -> None:
     """No exception, no value that jsonb refuses, no change the second time."""
     scrubbed = scrub_context(context)

@@ -138,7 +138,7 @@ def test_a_redirect_comes_back_with_the_outcome(running: Emulator, client: strip
     assert waiting.next_action.redirect_to_url is not None
     page = str(waiting.next_action.redirect_to_url.url)
     assert "25.00 EUR" in str(running.call("GET", page.removeprefix(running.url))[1])
-    answer = running.session.post(page, data={"outcome": "succeeded"}, allow_redirects=False, timeout=5)
+    answer = running.session.post(page, data={"outcome": "succeeded"}, allow_redirects=False, timeout=20)
     assert answer.status_code == 303
     assert answer.headers["Location"] == (
         f"http://127.0.0.1:1/back?a=b&payment_intent={intent.id}"
@@ -253,10 +253,10 @@ def test_the_hosted_page_takes_a_card(running: Emulator, client: stripe.StripeCl
     assert re.search(r"<label for=\"card\">.*<select id=\"card\" name=\"payment_method\">", html)
     assert "Seat" in html
     assert "25.00 EUR" in html
-    declined = running.session.post(url, data={"payment_method": "pm_card_visa_chargeDeclined"}, timeout=5)
+    declined = running.session.post(url, data={"payment_method": "pm_card_visa_chargeDeclined"}, timeout=20)
     assert (declined.status_code, "Your card was declined." in declined.text) == (402, True)
     paid = running.session.post(
-        url, data={"payment_method": "pm_card_visa"}, allow_redirects=False, timeout=5
+        url, data={"payment_method": "pm_card_visa"}, allow_redirects=False, timeout=20
     )
     assert paid.headers["Location"] == f"http://127.0.0.1:1/done?session={session.id}"
 
@@ -336,6 +336,7 @@ def test_paging_walks_a_list_both_ways(client: stripe.StripeClient) -> None:
 
 def test_the_search_lags(running: Emulator, client: stripe.StripeClient) -> None:
     """Search finds an intent by its metadata, but not before the index has caught up."""
+    running.faults(search_lag_s=3600)
     intent = new_intent(client, metadata={"payment": "p-1", "quoted": "it's"})
     query = "metadata['payment']:'p-1' AND status:'requires_payment_method'"
     assert client.v1.payment_intents.search({"query": query}).data == []
@@ -416,7 +417,7 @@ def test_no_key_is_refused_and_basic_authentication_serves(running: Emulator) ->
     status, body, headers = running.call("GET", "/v1/payment_intents")
     assert (status, body["error"]["type"]) == (401, "invalid_request_error")
     assert headers["Request-Id"].startswith("req_")
-    answer = running.session.get(f"{running.url}/v1/payment_intents", auth=(SECRET_KEY, ""), timeout=5)
+    answer = running.session.get(f"{running.url}/v1/payment_intents", auth=(SECRET_KEY, ""), timeout=20)
     assert answer.status_code == 200
 
 

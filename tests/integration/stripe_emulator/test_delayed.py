@@ -238,6 +238,6 @@ def test_the_voucher_has_a_page(running: Emulator, client: stripe.StripeClient) 
     """Its page says what is to be paid, and pays it."""
     step: Any = confirmed(client, "pm_boleto", "brl").next_action
     url = str(step.boleto_display_details.hosted_voucher_url)
-    assert "25.00 BRL" in running.session.get(url, timeout=5).text
-    assert "been paid" in running.session.post(url, data={"outcome": "succeeded"}, timeout=5).text
-    assert running.session.get(url, timeout=5).status_code == 404
+    assert "25.00 BRL" in running.session.get(url, timeout=20).text
+    assert "been paid" in running.session.post(url, data={"outcome": "succeeded"}, timeout=20).text
+    assert running.session.get(url, timeout=20).status_code == 404
