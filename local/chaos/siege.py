@@ -40,6 +40,7 @@ ONE_MORE = 0.5
 SEATS_LEFT = 4  # with fewer than this the hall is made larger
 MORE_SEATS = 16
 SOLD_OUT_PAUSE_S = 0.3
+# So many at least, in overtime where need be.
 ENVIRONMENTS_A_MINUTE = 12
 CUTS_A_MINUTE = 60
 # How often, in seconds.
