@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from domain.refusals import EventNotApplied
 from functions.reconcile_payments import service
 from payments.applying import ACTED_ON
+from runtime import jobs
 from stripe_gateway import gateway
 from tests.emulator_process import Emulator, emulator
 from tests.support.app import App, Payment
@@ -226,16 +228,17 @@ def test_a_page_that_takes_too_long_is_gone_on_with_event_by_event(
     slot = app.slot()
     payments = [paid(app, slot) for _ in range(2)]
     app.rows("UPDATE payment_intents_log SET next_reconcile_at = 'infinity'")
-    slow = service.apply_event
+    apply, ahead_s = service.apply_event, [0.0]
 
     def apply_slowly(*arguments: Any) -> str:
-        outcome = slow(*arguments)
-        time.sleep(1.2)
+        outcome = apply(*arguments)
+        ahead_s[0] += 60
         return outcome
 
     monkeypatch.setattr(service, "apply_event", apply_slowly)
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead_s[0]))
     for _ in payments:
-        result = reconcile(app, seconds_left=22)
+        result = reconcile(app, seconds_left=80)
         assert (result["applied"], result["more"]) == (1, True)
     while reconcile(app)["more"]:
         pass
