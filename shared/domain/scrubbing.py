@@ -184,11 +184,9 @@ def _cleaned_object(
         name = name if len(name) <= min(_MAXIMUM_KEY, allowance.characters) else _CUT
         if name not in kept:
             allowance.characters -= len(name)
-            # By both names: what is scrubbed once more is told by its new one.
-            secret = (
-                _is_secret(str(key), value)
-                or _is_secret(name, value)
-                or (of_person and isinstance(value, str) and "name" in str(key).lower())
+            # By its new name too, by which it is told where it is scrubbed once more.
+            secret = any(_is_secret(called, value) for called in {str(key), name}) or (
+                of_person and isinstance(value, str) and "name" in str(key).lower()
             )
             kept[name] = _SECRET if secret else _cleaned(value, depth + 1, allowance, str(key))
     return kept

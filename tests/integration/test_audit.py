@@ -191,17 +191,21 @@ def test_every_act_of_a_purchase_says_who_did_it(app: App) -> None:
 def test_no_personal_data_is_in_the_audit(app: App) -> None:
     """Email, name and phone are there as HMAC-SHA256 under a key that is in the database alone."""
     slot = app.slot()
-    request = app.hold_request(slot, email="Ada@Example.com", phone="+43 1 234567") | {}
+    request = app.hold_request(slot, email="Ada@Example.com", phone="+43 1 2345678901") | {}
     assert app.call("reservations", "POST", "/reservations", request).status == 201
     log = app.value("SELECT string_agg(l::text, '') FROM booking_audit_log l")
-    for word in ("Ada@Example.com", "Ada Example", "1 234567"):
+    for word in ("Ada@Example.com", "Ada Example", "2345678901"):
         assert word.lower() not in log.lower()
     inner, outer = app.row("SELECT inner_pad, outer_pad FROM audit_key")
     key = bytes(byte ^ 0x36 for byte in inner)
     assert key == bytes(byte ^ 0x5C for byte in outer)
     assert len(set(key[:32])) > 16
     kept = app.value("SELECT new_values FROM booking_audit_log WHERE table_name = 'customers'")
-    for column, value in {"email": "Ada@Example.com", "name": "Ada Example", "phone": "+43 1 234567"}.items():
+    for column, value in {
+        "email": "Ada@Example.com",
+        "name": "Ada Example",
+        "phone": "+43 1 2345678901",
+    }.items():
         digest = hmac.new(key, value.encode(), hashlib.sha256).hexdigest()
         assert kept[column] == f"hmac-sha256:{digest}"
 

@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from local.child import birth
+from tests.emulator_process import eventually
 from tests.integration.local_cloud import state_of
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +41,6 @@ def test_a_killed_cloud_leaves_neither_frozen_nor_busy_processes(tmp_path: Path)
         assert parent.stdout is not None
         pids: list[int] = json.loads(parent.stdout.readline())
         assert state_of(pids[0]) == "T"
+        eventually(lambda: state_of(pids[1]) == "S")
         os.kill(parent.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while any(birth(pid) is not None for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: all(birth(pid) is None for pid in pids))

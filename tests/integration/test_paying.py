@@ -488,12 +488,11 @@ def test_an_intent_cancelled_at_stripe_makes_way_for_another(app: App) -> None:
 # The hold ends while the payment is being made.
 
 
-@MODES
+@pytest.mark.parametrize("mode", ["payment_intent", "checkout_session"])
 def test_a_hold_cancelled_while_stripe_is_asked_takes_its_payment_along(
-    app: App, mode: str, path: str, monkeypatch: pytest.MonkeyPatch
+    app: App, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled between the first and the last step: both callers are told, the new payment is closed, the seats go."""
-    del path
     slot = app.slot()
     hold = app.hold(slot)
     cancelled, create = threading.Event(), StripeGateway.create
